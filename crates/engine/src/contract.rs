@@ -345,3 +345,22 @@ pub fn engine_error(failed: &EngineError) -> (&'static str, Json) {
 pub fn covered() -> Vec<&'static str> {
     Category::ALL.into_iter().map(Category::as_str).collect()
 }
+
+/// An operation's declaration.
+pub fn operation(spec: &tidegate_domain::ops::OpSpec) -> Json {
+    line(
+        "operation",
+        json!({
+            "name": spec.name,
+            "version": spec.version,
+            "summary": spec.summary,
+            "effects": spec.effects.as_str(),
+            "sites": spec.sites.iter().map(|s| s.as_str()).collect::<Vec<_>>(),
+            "needs": spec.needs.iter().map(|n| n.as_str()).collect::<Vec<_>>(),
+            "onward": spec.onward,
+            "cost": {"fixed_s": spec.cost.fixed_us as f64 / 1e6, "s_per_byte": spec.cost.ns_per_byte as f64 / 1e9},
+            "input": tidegate_domain::schema::Type::Record(spec.input).json_schema(),
+            "output": spec.output.json_schema(),
+        }),
+    )
+}

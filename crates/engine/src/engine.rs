@@ -294,7 +294,7 @@ impl Engine {
 
     /// Goes on with every run that had not ended, and collects blobs that no run uses. Called once,
     /// at start. A run whose journal cannot be read is named and left alone.
-    pub async fn resume_all(self: &Arc<Self>) -> Result<Vec<(RunId, Result<(), EngineError>)>, EngineError> {
+    pub fn resume_all(self: &Arc<Self>) -> Result<Vec<(RunId, Result<(), EngineError>)>, EngineError> {
         let mut resumed = Vec::new();
         for row in self.site.store.runs(limits::ACTIVE_RUNS_MAX)? {
             if Status::from_code(row.status) == Status::Running {
@@ -359,6 +359,11 @@ impl Engine {
     /// Whether the run is being driven here now.
     pub fn is_active(&self, id: RunId) -> bool {
         lock(&self.active).contains_key(&id)
+    }
+
+    /// How many runs are being driven here now.
+    pub fn active_count(&self) -> usize {
+        lock(&self.active).len()
     }
 
     /// Headers of runs, newest first.

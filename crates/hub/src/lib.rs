@@ -102,7 +102,7 @@ impl Hub {
         let authority = match Authority::load(&config.dir, &seams) {
             Ok(authority) => authority,
             // Whatever else is wrong with it must not be papered over by a new one.
-            Err(CertError::File(e)) if e.kind() == std::io::ErrorKind::NotFound => {
+            Err(CertError::Io(e)) if e.kind() == std::io::ErrorKind::NotFound => {
                 Authority::create(&config.dir, Realm::LOCAL, &seams)?
             }
             Err(other) => return Err(other.into()),

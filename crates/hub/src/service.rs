@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::process::ExitCode;
 use tidegate_domain::ids::SiteId;
 use tidegate_seams::Seams;
+use tidegate_seams::lock::FolderLock;
 use tidegate_transport::certs::PublicKey;
 use tidegate_transport::local::UnixDoor;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -69,7 +70,7 @@ pub async fn run(config: HubConfig, seams: Seams) -> ExitCode {
 
 async fn serve(config: HubConfig, seams: Seams) -> Result<(), HubError> {
     let folder = |e: std::io::Error| HubError::Folder(config.dir.clone(), e.to_string());
-    let _lock = wait_for_lock(&config.dir).await.map_err(folder)?;
+    let _lock = FolderLock::wait(&config.dir).await.map_err(folder)?;
     let mut hub = Hub::open(&config, seams).await?;
     let door = UnixDoor::open(&config.dir.join("hub.sock")).map_err(folder)?;
     let api = tokio::spawn(door.serve(api::router(hub.site().clone())));
@@ -92,17 +93,6 @@ async fn serve(config: HubConfig, seams: Seams) -> Result<(), HubError> {
     api.abort();
     let _ = hub.site().store.close();
     Ok(())
-}
-
-/// An earlier process of the same folder may still be ending.
-async fn wait_for_lock(dir: &std::path::Path) -> std::io::Result<tidegate_seams::lock::FolderLock> {
-    for _ in 0..100 {
-        if let Some(lock) = tidegate_seams::lock::FolderLock::take(dir)? {
-            return Ok(lock);
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
-    Err(std::io::Error::other("another process owns this folder"))
 }
 
 fn tell(hub: &Hub, line: &str) {

@@ -176,6 +176,17 @@ impl Workspace {
         }
     }
 
+    /// The label of what a listing's length tells. A folder that holds nothing but shipped samples
+    /// tells nothing new.
+    pub fn shape_label(&self, listing: &Listing) -> Label {
+        let samples = SAMPLE_DIGESTS.lines().count();
+        let all_known = !listing.files.is_empty()
+            && listing.files.len() <= samples
+            && listing.files.iter().all(|file| self.digest(&file.path).is_some_and(|digest| is_sample(&digest)));
+        let workspace = if all_known { SAMPLES } else { self.id };
+        Label { workspaces: vec![workspace], ..self.default_label() }
+    }
+
     fn label_of(&self, path: &str, content: &str, workspace: WorkspaceId) -> Label {
         let mut label = Label { workspaces: vec![workspace], ..self.default_label() };
         for (files, level) in &self.rules {

@@ -22,6 +22,17 @@ impl FolderLock {
             Err(error) => Err(error.into()),
         }
     }
+
+    /// Takes the lock, waiting up to ten seconds for an earlier process that is still ending.
+    pub async fn wait(folder: &Path) -> io::Result<Self> {
+        for _ in 0..100 {
+            if let Some(lock) = Self::take(folder)? {
+                return Ok(lock);
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        Err(io::Error::other("another process owns this folder"))
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,11 @@
 //! in WAL mode with `synchronous=FULL`), rows per second with 128 producers waiting for their
 //! batches of two rows, with one producer and batches of 100, and blobs of 50 KB put per second.
 
-#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a measurement stops at its first error and reads the clock")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a measurement stops at its first error and reads the clock"
+)]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -37,8 +41,16 @@ fn main() {
         floor.extend(bare_appends(&bare, APPENDS / 8));
         ours.extend(runtime.block_on(appends(&store, APPENDS / 8)));
     }
-    println!("one synced append, bare SQLite   median {:>8.1} us   p99 {:>8.1} us", at(&mut floor, 50), at(&mut floor, 99));
-    println!("one synced append, store         median {:>8.1} us   p99 {:>8.1} us", at(&mut ours, 50), at(&mut ours, 99));
+    println!(
+        "one synced append, bare SQLite   median {:>8.1} us   p99 {:>8.1} us",
+        at(&mut floor, 50),
+        at(&mut floor, 99)
+    );
+    println!(
+        "one synced append, store         median {:>8.1} us   p99 {:>8.1} us",
+        at(&mut ours, 50),
+        at(&mut ours, 99)
+    );
     println!("memory after {APPENDS} appends       {:>8} KB (with both measurements' lists)", resident_kb() - before);
     store.close().unwrap();
 

@@ -6,8 +6,9 @@
 //! checked against the name: damaged bytes are an error and are never returned (invariant I9), and
 //! putting the same content again heals them.
 //!
-//! Each put syncs by itself. A batch call would save the folder's sync, which is the cheaper one
-//! (see `examples/journal_floor.rs`), at the price of a reference that is not durable yet.
+//! Each put syncs by itself: 10,000 blobs of 50 KB take about 7 s one after another
+//! (`examples/journal_floor.rs`). Syncing folders in batches would be faster and would hand out
+//! references that are not durable yet, which nobody could tell from those that are.
 //!
 //! Content that no gate has cleared is named by a keyed hash, whose key is derived from the site's
 //! and used for nothing else; the bytes themselves are stored as they are.
@@ -284,7 +285,8 @@ impl Folder {
         if !folder.is_dir() {
             make_folder(folder).map_err(|e| self.write_error(folder, e))?;
         }
-        let new = self.root.join(NEW).join(format!("{}-{}", std::process::id(), self.next.fetch_add(1, Ordering::Relaxed)));
+        let new =
+            self.root.join(NEW).join(format!("{}-{}", std::process::id(), self.next.fetch_add(1, Ordering::Relaxed)));
         let written = self.write_new(&new, bytes).and_then(|()| {
             let before = fs::metadata(&path).map_or(0, |meta| meta.len());
             fs::rename(&new, &path).map_err(|e| self.write_error(&path, e))?;

@@ -47,10 +47,8 @@ impl Head {
     pub(crate) fn read(dir: &Path) -> Result<Option<Head>, StoreError> {
         let path = dir.join(NAME);
         let bad = |why| StoreError::Corrupt { what: "the head file", seq: 0, why };
-        let io_error = |cause: io::Error| StoreError::Io {
-            doing: format!("read {}", path.display()),
-            cause: cause.to_string(),
-        };
+        let io_error =
+            |cause: io::Error| StoreError::Io { doing: format!("read {}", path.display()), cause: cause.to_string() };
         let bytes = match std::fs::metadata(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(io_error(e)),

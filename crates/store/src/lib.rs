@@ -262,9 +262,9 @@ impl Future for Ticket {
             TicketState::Done(result) => {
                 Poll::Ready(result.take().unwrap_or_else(|| Err(StoreError::Stopped("ticket polled twice".into()))))
             }
-            TicketState::Waiting(receiver) => Pin::new(receiver).poll(cx).map(|answer| {
-                answer.unwrap_or_else(|_| Err(StoreError::Stopped("the store was closed".into())))
-            }),
+            TicketState::Waiting(receiver) => Pin::new(receiver)
+                .poll(cx)
+                .map(|answer| answer.unwrap_or_else(|_| Err(StoreError::Stopped("the store was closed".into())))),
         }
     }
 }

@@ -10,9 +10,7 @@
 //! Not here: damage to stored bytes (F5); memory has none, and SQLite's files have their own tests.
 
 use crate::chain::{self, Hash, Link};
-use crate::{
-    AuditRow, Batch, InboxRow, JournalRow, Receipt, RunRow, Store, StoreError, Ticket, Verified, Write,
-};
+use crate::{AuditRow, Batch, InboxRow, JournalRow, Receipt, RunRow, Store, StoreError, Ticket, Verified, Write};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tidegate_domain::ids::{AttemptId, FencingToken, Realm, RunId};

@@ -27,9 +27,7 @@ mod writer;
 
 use crate::chain::Link;
 use crate::head::Head;
-use crate::{
-    AuditRow, Batch, InboxRow, JournalRow, RunRow, Store, StoreError, Ticket, Verified,
-};
+use crate::{AuditRow, Batch, InboxRow, JournalRow, RunRow, Store, StoreError, Ticket, Verified};
 use rusqlite::{Connection, ErrorCode, Transaction};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -205,7 +203,7 @@ impl Store for SqliteStore {
     }
 
     fn blobs_in_use(&self) -> Result<Vec<BlobId>, StoreError> {
-        self.read(|snapshot| reader::blobs_in_use(snapshot))
+        self.read(reader::blobs_in_use)
     }
 
     /// Opens a connection of its own, so that other reads go on meanwhile. While it walks, the

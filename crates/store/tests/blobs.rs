@@ -1,5 +1,7 @@
 //! Blobs: kept once, checked on every read, collected when old and unused.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at its first error")]
+
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

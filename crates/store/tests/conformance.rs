@@ -2,6 +2,8 @@
 //!
 //! Not here: failures (`failures.rs`), damage (`damage.rs`), crashes (`crash.rs`).
 
+#![expect(clippy::unwrap_used, reason = "a test stops at its first error")]
+
 use std::future::Future;
 use std::sync::Arc;
 use tidegate_domain::ids::{AttemptId, FencingToken, Realm, RunId};
@@ -359,7 +361,10 @@ fn what_was_written_is_there_after_reopening_and_the_chains_go_on() {
     let mut heads = Vec::new();
     for n in 1..=5u64 {
         let store = SqliteStore::open(dir.path(), Realm::LOCAL).unwrap();
-        let receipt = commit(&*store, vec![journal(run(1), &[n as u8]), audit(Some(run(1)), &[n as u8]), Write::Run(header(run(n.into()), 1))]);
+        let receipt = commit(
+            &*store,
+            vec![journal(run(1), &[n as u8]), audit(Some(run(1)), &[n as u8]), Write::Run(header(run(n.into()), 1))],
+        );
         assert_eq!(receipt.audit()[0].0, n);
         assert_eq!(store.journal(run(1)).unwrap().len() as u64, n);
         assert_eq!(store.runs(99).unwrap().len() as u64, n);
@@ -398,12 +403,15 @@ fn forgotten_bytes_are_in_no_file() {
     let (store, dir) = sqlite();
     let dir = dir.unwrap();
     let secret = b"the-canary-sang-at-midnight".repeat(400);
-    commit(&*store, vec![
-        audit(Some(run(1)), &secret),
-        audit(Some(run(1)), b"the-canary-sang-at-midnight"),
-        Write::Inbox(inbox(attempt(1), run(1), 1, Some(&secret))),
-        Write::Run(RunRow { sealed_key: Some(b"the-canary-sang-at-midnight".to_vec()), ..header(run(1), 1) }),
-    ]);
+    commit(
+        &*store,
+        vec![
+            audit(Some(run(1)), &secret),
+            audit(Some(run(1)), b"the-canary-sang-at-midnight"),
+            Write::Inbox(inbox(attempt(1), run(1), 1, Some(&secret))),
+            Write::Run(RunRow { sealed_key: Some(b"the-canary-sang-at-midnight".to_vec()), ..header(run(1), 1) }),
+        ],
+    );
     let found = || {
         let mut files = 0;
         for entry in std::fs::read_dir(dir.path()).unwrap() {

@@ -1,4 +1,11 @@
-//! Crashes (fault F1): a folder copied while it is written to, and a process killed while it writes.
+//! Crashes (fault F1): a folder copied while it is written to, and a process killed while it
+//! writes. And a disk that is really full (F4), in a process that has one of its own.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test stops at its first error; this one kills a process of its own"
+)]
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -8,11 +15,15 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tidegate_domain::ids::{Realm, RunId};
+use tidegate_domain::value::BlobKind;
+use tidegate_store::blobs::{BlobError, Blobs};
 use tidegate_store::sqlite::SqliteStore;
-use tidegate_store::{Batch, Store, Write};
+use tidegate_store::{Batch, Store, StoreError, Write};
 
 /// Set for a child process: the folder it writes to until it is killed.
 const CHILD_DIR: &str = "TIDEGATE_TEST_CRASH_DIR";
+/// Set for a child process: a small disk that it may fill.
+const SMALL_DISK: &str = "TIDEGATE_TEST_SMALL_DISK";
 const PRODUCERS: u64 = 4;
 
 fn wait<T>(future: impl Future<Output = T>) -> T {
@@ -146,4 +157,71 @@ fn f01_a_killed_process_loses_nothing_it_acknowledged() {
         store.verify().unwrap();
     }
     assert!(counts.values().sum::<u64>() > 20, "{counts:?}");
+}
+
+/// Not a test by itself: what the child process of the next one runs.
+#[test]
+fn child_that_fills_its_disk() {
+    let Some(dir) = std::env::var_os(SMALL_DISK) else { return };
+    let dir = Path::new(&dir);
+    std::fs::write(dir.join("filler"), vec![0; 300_000]).unwrap();
+    let store = SqliteStore::open(dir, Realm::LOCAL).unwrap();
+    let blobs = Blobs::open(dir, [1; 32]).unwrap();
+    let mut kept = 0;
+    let full = loop {
+        match wait(store.commit(batch(1, kept + 1, 3000))) {
+            Ok(_) => kept += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(full, StoreError::Full(_)), "{full:?}");
+    // Nothing is kept that was not acknowledged, and reads go on.
+    assert_eq!(check(&store, 1, kept), kept);
+    store.verify().unwrap();
+    assert!(matches!(blobs.put(&[1; 300_000], BlobKind::Bytes), Err(BlobError::Full(_))));
+    for _ in 0..20 {
+        let again = wait(store.commit(batch(1, kept + 1, 3000)));
+        assert!(matches!(again, Err(StoreError::Full(_))), "{again:?}");
+    }
+    // With space again it goes on where it was.
+    std::fs::remove_file(dir.join("filler")).unwrap();
+    wait(store.commit(batch(1, kept + 1, 3000))).unwrap();
+    assert_eq!(check(&store, 1, kept + 1), kept + 1);
+    blobs.put(&[1; 100_000], BlobKind::Bytes).unwrap();
+    store.close().unwrap();
+    drop(store);
+    let store = SqliteStore::open(dir, Realm::LOCAL).unwrap();
+    assert_eq!(store.verify().unwrap().journal_rows, kept + 1);
+    println!("filled after {kept} batches");
+}
+
+#[test]
+fn f04_on_a_full_disk_nothing_is_kept_and_reads_go_on() {
+    let unshare = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]);
+        command
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().display();
+    if !unshare(&format!("mount -t tmpfs -o size=64k tidegate {place}")).status().is_ok_and(|status| status.success()) {
+        // `f04_a_full_database_keeps_nothing_of_the_batch_and_goes_on` covers the store's side.
+        println!("this system gives no process a disk of its own: not tested on a full disk");
+        return;
+    }
+    for kilobytes in [1400, 1411, 1500, 2000] {
+        let program = std::env::current_exe().unwrap();
+        let script = format!(
+            "mount -t tmpfs -o size={kilobytes}k tidegate {place} && \
+             exec {} child_that_fills_its_disk --exact --nocapture",
+            program.display()
+        );
+        let output = unshare(&script).env(SMALL_DISK, dir.path()).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && text.contains("filled after"),
+            "{text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
 }

@@ -1,6 +1,8 @@
 //! Damage (fault F5, attacker A20): whatever changes in the files is an error or changes nothing
 //! that is read; verifying names the first bad entry.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at its first error")]
+
 use rusqlite::Connection;
 use std::future::Future;
 use std::path::Path;
@@ -256,10 +258,16 @@ fn f05_a_missing_or_strange_head_is_noticed() {
     };
     let entries = last.audit_entries;
     let ahead = with(&format!("audit {entries} "), &format!("audit {} ", entries + 1));
-    assert!(matches!(ahead, Some(StoreError::Corrupt { what: "the audit log", seq, why: "it is shorter than its head" }) if seq == entries + 1), "{ahead:?}");
+    assert!(
+        matches!(ahead, Some(StoreError::Corrupt { what: "the audit log", seq, why: "it is shorter than its head" }) if seq == entries + 1),
+        "{ahead:?}"
+    );
     let hash = blake3::Hash::from_bytes(last.journal_head).to_hex().to_string();
     let other = with(&hash, &"ab".repeat(32));
-    assert!(matches!(other, Some(StoreError::Corrupt { what: "the journal", why: "it differs from its head", .. })), "{other:?}");
+    assert!(
+        matches!(other, Some(StoreError::Corrupt { what: "the journal", why: "it differs from its head", .. })),
+        "{other:?}"
+    );
     let count = with("unchained 1", "unchained 2");
     assert!(matches!(count, Some(StoreError::Corrupt { .. })), "{count:?}");
     // An older head is fine: the chain goes on from it.
@@ -339,10 +347,16 @@ fn a20_any_change_to_a_chain_is_named_by_its_place() {
         ("DELETE FROM audit WHERE seq = 5", 5),
         ("DELETE FROM audit WHERE seq = 13", 13),
         ("DELETE FROM audit WHERE seq > 7", 8),
-        ("UPDATE audit SET seq = 99 WHERE seq = 5; UPDATE audit SET seq = 5 WHERE seq = 6;
-          UPDATE audit SET seq = 6 WHERE seq = 99", 5),
-        ("UPDATE audit SET seq = -seq WHERE seq > 5; UPDATE audit SET seq = 1 - seq WHERE seq < 0;
-          INSERT INTO audit SELECT 6, realm, run, back, hash, commitment, salt, body FROM audit WHERE seq = 5", 6),
+        (
+            "UPDATE audit SET seq = 99 WHERE seq = 5; UPDATE audit SET seq = 5 WHERE seq = 6;
+          UPDATE audit SET seq = 6 WHERE seq = 99",
+            5,
+        ),
+        (
+            "UPDATE audit SET seq = -seq WHERE seq > 5; UPDATE audit SET seq = 1 - seq WHERE seq < 0;
+          INSERT INTO audit SELECT 6, realm, run, back, hash, commitment, salt, body FROM audit WHERE seq = 5",
+            6,
+        ),
         ("INSERT INTO audit SELECT 14, realm, run, back, hash, commitment, salt, body FROM audit WHERE seq = 5", 14),
     ];
     for (sql, seq) in audit {
@@ -359,8 +373,11 @@ fn a20_any_change_to_a_chain_is_named_by_its_place() {
         ("UPDATE journal SET hash = zeroblob(32) WHERE seq = 5", 5),
         ("DELETE FROM journal WHERE seq = 5", 5),
         ("DELETE FROM journal WHERE seq > 20", 21),
-        ("UPDATE journal SET seq = 99 WHERE seq = 5; UPDATE journal SET seq = 5 WHERE seq = 6;
-          UPDATE journal SET seq = 6 WHERE seq = 99", 5),
+        (
+            "UPDATE journal SET seq = 99 WHERE seq = 5; UPDATE journal SET seq = 5 WHERE seq = 6;
+          UPDATE journal SET seq = 6 WHERE seq = 99",
+            5,
+        ),
     ];
     for (sql, seq) in journal {
         let error = verdict(dir.path(), sql);

@@ -1,5 +1,7 @@
 //! What happens when writing fails (faults F2, F3, F4), and that many producers share a commit.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at its first error")]
+
 use proptest::prelude::*;
 use std::future::Future;
 use std::path::PathBuf;
@@ -136,9 +138,8 @@ fn f04_what_queued_behind_a_full_disk_fails_with_it() {
     let dir = tempfile::tempdir().unwrap();
     let store = SqliteStore::open_limited(dir.path(), Realm::LOCAL, 60).unwrap();
     let large = vec![7; 500_000];
-    let tickets: Vec<Ticket> = (0..200u128)
-        .map(|n| send(&*store, vec![journal(run(n), if n == 100 { &large } else { b"small" })]))
-        .collect();
+    let tickets: Vec<Ticket> =
+        (0..200u128).map(|n| send(&*store, vec![journal(run(n), if n == 100 { &large } else { b"small" })])).collect();
     let kept: Vec<bool> = tickets.into_iter().map(|ticket| wait(ticket).is_ok()).collect();
     assert!(!kept[100]);
     for (n, kept) in kept.iter().enumerate() {
@@ -235,7 +236,8 @@ fn reads_and_verifying_go_on_while_others_write() {
                             outcome: None,
                             changed_ms: n,
                         };
-                        wait(send(&**store, vec![Write::Inbox(row), journal(run(id), b"x"), audit(run(id), b"y")])).unwrap();
+                        wait(send(&**store, vec![Write::Inbox(row), journal(run(id), b"x"), audit(run(id), b"y")]))
+                            .unwrap();
                     }
                 })
             })

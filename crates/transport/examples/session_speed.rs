@@ -5,6 +5,8 @@
 //! Prints medians of a tiny payload there and back, one at a time, and the rate when many are on
 //! the way. Payloads are plain bytes here: what clearing costs is measured elsewhere.
 
+#![expect(clippy::disallowed_methods, reason = "a stopwatch for people, not a decision")]
+
 use std::convert::Infallible;
 use std::error::Error;
 use std::sync::Arc;

@@ -193,8 +193,8 @@ fn iban(candidate: &Candidate<'_>) -> Option<(usize, usize)> {
     let compact = compact.get(..count)?;
     let after = candidate.text.as_bytes().get(candidate.start + used);
     let cut = after.is_some_and(u8::is_ascii_alphanumeric);
-    // In lower case it could be the start of a hash, unless it is all digits.
-    let plain = used == count && !compact.iter().skip(2).all(u8::is_ascii_digit);
+    // In lower case and not in groups of four, it is more likely a piece of a hash.
+    let plain = bytes.get(4).is_some_and(u8::is_ascii_alphanumeric);
     let lower = compact.iter().any(u8::is_ascii_lowercase);
     let upper = compact.iter().any(u8::is_ascii_uppercase);
     (count == wanted && !cut && !(lower && (upper || plain)) && checksum::mod97(compact))

@@ -25,8 +25,7 @@ pub(super) fn variable(n: usize) -> String {
 }
 
 /// Evaluates what is not a bare path.
-pub(super) fn evaluate(expr: &Expr, program: &IdedExpr, scope: &dyn Scope) -> Result<Value, EvalError> {
-    let budget = Budget::new();
+pub(super) fn evaluate(expr: &Expr, program: &IdedExpr, scope: &dyn Scope, budget: &Budget) -> Result<Value, EvalError> {
     let mut intake = Intake { label: Label::PUBLIC, nodes: 0 };
     let mut context = Context::with_env(Arc::clone(&functions::ENV));
     context.add_variable_as_val(functions::BUDGET, Box::new(budget.clone()));

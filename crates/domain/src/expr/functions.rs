@@ -30,6 +30,9 @@ pub(super) const SAME: &str = "@same";
 /// `in` that knows blobs.
 pub(super) const WITHIN: &str = "@within";
 
+/// `+` that knows blobs and does not take a map for the list of its keys.
+pub(super) const PLUS: &str = "@plus";
+
 /// A pattern longer than this is refused.
 const PATTERN_BYTES_MAX: usize = 512;
 /// What a compiled pattern may occupy.
@@ -100,6 +103,7 @@ pub(super) static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
     add(ENTER, 2, enter);
     add(SAME, 2, same);
     add(WITHIN, 2, within);
+    add(PLUS, 2, plus);
     add("@matches", 2, matches);
     for args in 1..=16 {
         add("@min", args, minimum);
@@ -230,6 +234,22 @@ fn within<'b, 'v>(mut args: Args<'b, 'v>) -> Outcome<'b, 'v> {
     }
     let container = hay.as_container().ok_or_else(|| fail("in", "takes a list or a map on its right"))?;
     Ok(CowVal::owned(CelBool::from(container.contains(needle).map_err(|_| fail("in", "cannot look for this"))?)))
+}
+
+fn plus<'b, 'v>(mut args: Args<'b, 'v>) -> Outcome<'b, 'v> {
+    let budget = meter_of(&mut args)?;
+    let (left, right) = (args[0].as_ref(), args[1].as_ref());
+    budget.spend_value(left)?;
+    budget.spend_value(right)?;
+    if is_blob(left) || is_blob(right) {
+        budget.touch_blob();
+    }
+    // CEL's list would also take what it can iterate over: a map's keys, in the order of a hash.
+    let same_kind = left.get_type().kind() == right.get_type().kind();
+    match left.as_adder().filter(|_| same_kind) {
+        Some(adder) => Ok(CowVal::Owned(adder.add(right)?.into_owned())),
+        None => Err(ExecutionError::no_such_overload("+", vec![left.get_type().name().to_owned(), right.get_type().name().to_owned()])),
+    }
 }
 
 fn matches<'b, 'v>(mut args: Args<'b, 'v>) -> Outcome<'b, 'v> {

@@ -25,6 +25,7 @@ mod suggest;
 use crate::label::Label;
 use crate::limits;
 use crate::value::Value;
+use budget::Budget;
 use std::fmt;
 use std::sync::Arc;
 
@@ -170,6 +171,11 @@ impl ExprError {
         Self { message: message.into(), offset, hint: None }
     }
 
+    /// For texts with more expressions in them than anyone writes.
+    pub(crate) fn too_many(pieces_max: usize) -> Self {
+        Self::new(format!("a text of more than {pieces_max} pieces"), 0)
+    }
+
     fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
@@ -278,9 +284,13 @@ impl Expr {
 
     /// Its value.
     pub fn eval(&self, scope: &dyn Scope) -> Result<Value, EvalError> {
+        self.eval_within(scope, limits::EXPRESSION_STEPS_MAX)
+    }
+
+    fn eval_within(&self, scope: &dyn Scope, steps: u64) -> Result<Value, EvalError> {
         match &self.0.program {
             None => path::copy(self, &self.0.reads[0], scope),
-            Some(program) => convert::evaluate(self, program, scope),
+            Some(program) => convert::evaluate(self, program, scope, &Budget::of(steps)),
         }
     }
 }

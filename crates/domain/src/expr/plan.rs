@@ -204,17 +204,20 @@ impl Planner {
             | operators::LOGICAL_OR
             | operators::LOGICAL_NOT
             | operators::NOT_STRICTLY_FALSE
-            | operators::INDEX => operator(name, args),
-            operators::EQUALS => metered(functions::SAME, id, args),
-            operators::NOT_EQUALS => operator(operators::LOGICAL_NOT, vec![metered(functions::SAME, id, args)]),
-            operators::IN => metered(functions::WITHIN, id, args),
-            operators::ADD
+            | operators::INDEX
+            // These take numbers alone, which cost nothing to look at.
             | operators::SUBSTRACT
             | operators::MULTIPLY
             | operators::DIVIDE
             | operators::MODULO
-            | operators::NEGATE
-            | operators::LESS
+            | operators::NEGATE => operator(name, args),
+            operators::EQUALS => metered(functions::SAME, id, args),
+            operators::NOT_EQUALS => operator(operators::LOGICAL_NOT, vec![metered(functions::SAME, id, args)]),
+            operators::IN => metered(functions::WITHIN, id, args),
+            // The interpreter knows what a loop accumulates by the shape of its own `+`.
+            operators::ADD if accumulates(&args) => operator(name, args),
+            operators::ADD => metered(functions::PLUS, id, args),
+            operators::LESS
             | operators::LESS_EQUALS
             | operators::GREATER
             | operators::GREATER_EQUALS => operator(name, used(args)),
@@ -244,6 +247,10 @@ impl Planner {
     }
 }
 
+fn accumulates(args: &[IdedExpr]) -> bool {
+    matches!(args.first(), Some(IdedExpr { expr: Tree::Ident(name), .. }) if name == ACCUMULATOR)
+}
+
 fn unknown_function(name: &str, offset: usize) -> ExprError {
     let error = ExprError::new(format!("unknown function `{name}`"), offset);
     match closest(name, functions::NAMES.iter().copied()) {
@@ -269,7 +276,7 @@ fn through(function: &str, tree: IdedExpr) -> IdedExpr {
         // What an operator made was counted when its operands were; that the sum of a chain is copied
         // once more for each link is bounded by the chain's length.
         Tree::Call(call) if call.func_name.starts_with(|c: char| matches!(c, '_' | '-' | '!')) && call.func_name != operators::CONDITIONAL && call.func_name != operators::INDEX => tree,
-        Tree::Call(call) if matches!(call.func_name.as_str(), functions::SAME | functions::WITHIN) => tree,
+        Tree::Call(call) if matches!(call.func_name.as_str(), functions::SAME | functions::WITHIN | functions::PLUS) => tree,
         _ => metered(function, tree.id, vec![tree]),
     }
 }

@@ -28,7 +28,7 @@ pub fn json_schema(ops: &[OpSpec]) -> Json {
             if needs_with {
                 then.insert("required".to_owned(), json!(["with"]));
             }
-            json!({ "if": { "properties": { "op": { "const": op.name } } }, "then": then })
+            json!({ "if": { "properties": { "op": { "const": op.name } }, "required": ["op"] }, "then": then })
         })
         .collect();
     json!({

@@ -73,13 +73,18 @@ pub(super) struct Reader<'a> {
     pub(super) uses: Vec<Use>,
 }
 
+/// Nobody reads more of them at once.
+const MISTAKES_MAX: usize = 200;
+
 type Members<'y> = BTreeMap<&'y str, (&'y Key, &'y Yaml)>;
 
 const STEP_KEYS: &[&str] = &["id", "op", "with", "needs", "each", "when", "place", "retry", "timeout"];
 
 impl Reader<'_> {
     pub(super) fn wrong(&mut self, mistake: Mistake) {
-        self.mistakes.push(mistake);
+        if self.mistakes.len() < MISTAKES_MAX {
+            self.mistakes.push(mistake);
+        }
     }
 
     /// The members of a map that may have `known` ones.
@@ -89,7 +94,7 @@ impl Reader<'_> {
             return None;
         };
         for (key, _) in members {
-            if !known.contains(&key.name.as_str()) {
+            if !known.contains(&key.name.as_str()) && self.mistakes.len() < MISTAKES_MAX {
                 let message = format!("unknown key `{}` in {what}", key.name);
                 let known_list = format!("it can have {}", quoted(known.iter().copied()));
                 self.wrong(Mistake::new("E1003", &key.at, message).nearest(&key.name, known.iter().copied(), known_list));
@@ -113,6 +118,11 @@ impl Reader<'_> {
     }
 
     fn file(&mut self, root: &Yaml) -> Option<File> {
+        if matches!(root.what, What::Null) {
+            let top = Spot { line: 1, column: 1, span: None };
+            self.wrong(Mistake::new("E1005", &top, "the file is empty"));
+            return None;
+        }
         let members = self.members(root, "a workflow", &["name", "description", "inputs", "steps", "outputs"])?;
         let name = match members.get("name") {
             Some((_, node)) => self.text(node, "`name`").map(str::to_owned),

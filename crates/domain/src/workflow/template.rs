@@ -10,6 +10,9 @@ use crate::limits;
 use crate::value::{Node, Value};
 use std::collections::BTreeMap;
 
+/// Pieces of one text.
+const PARTS_MAX: usize = 256;
+
 /// A text with at least one expression, or what it says without any.
 pub(super) enum Parsed {
     Literal(String),
@@ -47,6 +50,10 @@ pub(super) fn parse_text(text: &str) -> Result<Parsed, Vec<BadExpr>> {
                 return Err(bad);
             }
         };
+        if parts.len() + bad.len() >= PARTS_MAX {
+            bad.push(BadExpr { offset: found, error: ExprError::too_many(PARTS_MAX) });
+            return Err(bad);
+        }
         match Expr::parse(&text[start..end]) {
             Ok(expr) => {
                 if !literal.is_empty() {

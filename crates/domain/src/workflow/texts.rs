@@ -5,10 +5,13 @@ use super::literal;
 use super::mistake::Mistake;
 use super::read::Reader;
 use super::template::{Parsed, parse_text};
-use super::yaml::{self, At as Spot, What, Yaml};
+use super::yaml::{At as Spot, Walk, What, Yaml};
 use super::{Part, Template};
 use crate::expr::Expr;
 use crate::value::Value;
+
+/// Expressions in one file.
+const EXPRESSIONS_MAX: usize = 4_096;
 
 impl Reader<'_> {
     /// A value with expressions in it. The expressions are noted, to be followed later.
@@ -24,12 +27,12 @@ impl Reader<'_> {
     }
 
     fn text_template(&mut self, node: &Yaml, text: &str, role: Where) -> Template {
+        let mut places = Places::new(self.source, node, text);
         let parsed = match parse_text(text) {
             Ok(parsed) => parsed,
             Err(bad) => {
                 for bad in bad {
-                    let at = self.inside(node, text, bad.offset);
-                    let mistake = Mistake::new("E1014", &at, bad.error.message);
+                    let mistake = Mistake::new("E1014", &places.of(bad.offset), bad.error.message);
                     self.wrong(match bad.error.hint {
                         Some(hint) => mistake.hint(hint),
                         None => mistake,
@@ -40,9 +43,14 @@ impl Reader<'_> {
         };
         let mut from = 0;
         let mut note = |reader: &mut Self, expr: &Expr| {
+            if reader.uses.len() == EXPRESSIONS_MAX {
+                let message = format!("more than {EXPRESSIONS_MAX} expressions");
+                reader.wrong(Mistake::new("E1012", &node.at, message).hint("use `each` for what is done many times"));
+                return;
+            }
             let offset = text[from..].find(expr.source()).map_or(from, |found| from + found);
             from = offset + expr.source().len();
-            let at = reader.inside(node, text, offset);
+            let at = places.of(offset);
             reader.uses.push(Use { expr: expr.clone(), at, role });
         };
         match parsed {
@@ -61,22 +69,43 @@ impl Reader<'_> {
             }
         }
     }
+}
 
-    /// The place in the file of a byte of a text. Where quoting or folding changed the text it is
-    /// the line's, and at worst the place where the text starts.
-    fn inside(&self, node: &Yaml, text: &str, offset: usize) -> Spot {
-        let Some(raw) = node.at.span.clone().and_then(|span| Some((span.start, self.source.get(span)?))) else { return node.at.clone() };
-        let (start, raw) = raw;
-        let (line_start, line) = match text[..offset.min(text.len())].rfind('\n') {
-            Some(at) => (at + 1, text[at + 1..].lines().next().unwrap_or_default()),
-            None => (0, text.lines().next().unwrap_or_default()),
-        };
-        match raw.find(line) {
-            Some(found) if !line.is_empty() => {
-                let at = start + found + (offset - line_start).min(line.len());
-                yaml::place_of(self.source, at, start + raw.len())
+/// From the bytes of a text to places in the file, further and further on. Quoting, folding and
+/// indenting change a text; it is looked for line by line, and where a line cannot be found the
+/// place is the one where the text starts.
+struct Places<'a> {
+    walk: Walk<'a>,
+    start: Spot,
+    raw: &'a str,
+    raw_from: usize,
+    text: &'a str,
+    /// The line that was looked for last: where it starts in the text, and in the file.
+    line: Option<(usize, Option<usize>)>,
+}
+
+impl<'a> Places<'a> {
+    fn new(source: &'a str, node: &Yaml, text: &'a str) -> Self {
+        let span = node.at.span.clone().unwrap_or(0..0);
+        let raw = source.get(span.clone()).unwrap_or_default();
+        Self { walk: Walk::new(source, &node.at), start: node.at.clone(), raw, raw_from: span.start, text, line: None }
+    }
+
+    fn of(&mut self, offset: usize) -> Spot {
+        let offset = offset.min(self.text.len());
+        let line_from = self.text[..offset].rfind('\n').map_or(0, |at| at + 1);
+        let found = match self.line {
+            Some((from, found)) if from == line_from => found,
+            _ => {
+                let line = self.text[line_from..].lines().next().unwrap_or_default();
+                let found = if line.is_empty() { None } else { self.raw.find(line) };
+                self.line = Some((line_from, found));
+                found
             }
-            _ => node.at.clone(),
+        };
+        match found {
+            Some(found) => self.walk.to(self.raw_from + found + offset - line_from, self.raw_from + self.raw.len()),
+            None => self.start.clone(),
         }
     }
 }

@@ -15,7 +15,10 @@ use std::ops::Range;
 /// Nesting of a workflow file. One has six levels or so.
 const DEPTH_MAX: usize = 24;
 /// Nodes of a file, what its aliases stand for included.
-const NODES_MAX: usize = 250_000;
+const NODES_MAX: usize = 120_000;
+
+/// Nodes that anchors keep and aliases stand for.
+const REPLAYED_MAX: usize = 10_000;
 
 /// A place in the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -86,11 +89,11 @@ pub(super) fn parse(source: &str) -> Result<Yaml, Mistake> {
             max_events: 2 * NODES_MAX,
             max_aliases: 1_000,
             max_anchors: 1_000,
-            max_recorded_anchor_events: NODES_MAX,
+            max_recorded_anchor_events: REPLAYED_MAX,
             max_merge_keys: 1_000,
         },
         alias_limits: serde_saphyr::alias_limits! {
-            max_total_replayed_events: 50_000,
+            max_total_replayed_events: REPLAYED_MAX,
             max_replay_stack_depth: 8,
         },
         strict_booleans: true,
@@ -118,15 +121,14 @@ fn syntax_mistake(error: &serde_saphyr::Error, at: &At) -> Mistake {
         }
         Error::MultipleDocuments { .. } => Mistake::new("E1001", at, "a second document begins here").hint("a file holds one workflow"),
         Error::RecursiveReferencesRequireWeakTypes { .. } => Mistake::new("E1001", at, "an alias stands inside of what it refers to"),
-        Error::Budget { .. }
-        | Error::AliasReplayLimitExceeded { .. }
-        | Error::AliasExpansionLimitExceeded { .. }
-        | Error::AliasReplayStackDepthExceeded { .. } => {
-            Mistake::new("E1002", at, "the file nests too deep or stands for too much: a workflow is at most 24 levels deep, and its aliases expand to at most 50000 nodes")
-        }
+        Error::NullIntoString { .. } => Mistake::new("E1001", at, "a key is missing here"),
+        Error::Budget { .. } => too_much(at),
         _ => {
             // The place stands in front of every mistake already.
             let text = error.to_string();
+            if text.contains("limit exceeded") || text.contains("budget breached") {
+                return too_much(at);
+            }
             let text = text.split(" at line ").next().unwrap_or_default().split(" (line ").next().unwrap_or_default();
             let text = text.lines().next().unwrap_or_default();
             let mut letters = text.chars();
@@ -136,18 +138,51 @@ fn syntax_mistake(error: &serde_saphyr::Error, at: &At) -> Mistake {
     }
 }
 
+fn too_much(at: &At) -> Mistake {
+    let message = format!("the file nests too deep or stands for too much: more than {DEPTH_MAX} levels, {NODES_MAX} nodes, or {REPLAYED_MAX} nodes behind aliases");
+    Mistake::new("E1002", at, message)
+}
+
 /// Line and column of a range of bytes.
 pub(super) fn place_of(source: &str, from: usize, to: usize) -> At {
-    let mut from = from.min(source.len());
-    while !source.is_char_boundary(from) {
-        from -= 1;
+    let start = At { line: 1, column: 1, span: None };
+    Walk::new(source, &start).to(from, to)
+}
+
+/// Finds line and column of bytes further and further on, without counting from the top each time.
+pub(super) struct Walk<'a> {
+    source: &'a str,
+    byte: usize,
+    line: usize,
+    column: usize,
+}
+
+impl<'a> Walk<'a> {
+    /// Starts at a known place.
+    pub(super) fn new(source: &'a str, at: &At) -> Self {
+        let byte = at.span.as_ref().map_or(0, |span| span.start);
+        Self { source, byte, line: at.line, column: at.column }
     }
-    let before = &source[..from];
-    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-    At {
-        line: before.matches('\n').count() + 1,
-        column: before[line_start..].chars().count() + 1,
-        span: Some(from..to.clamp(from, source.len())),
+
+    /// The place of `from`, which is not before the last one asked for.
+    pub(super) fn to(&mut self, from: usize, to: usize) -> At {
+        let rest = self.source.get(self.byte..).unwrap_or_default();
+        for (at, letter) in rest.char_indices() {
+            if self.byte + at >= from {
+                break;
+            }
+            if letter == '\n' {
+                self.line += 1;
+                self.column = 1;
+            } else {
+                self.column += 1;
+            }
+        }
+        self.byte = from.clamp(self.byte, self.source.len());
+        while !self.source.is_char_boundary(self.byte) {
+            self.byte += 1;
+        }
+        At { line: self.line, column: self.column, span: Some(self.byte..to.clamp(self.byte, self.source.len())) }
     }
 }
 

@@ -522,6 +522,13 @@ fn another_batchs_receipt_clears_nothing() {
     commit(&elsewhere, vec![other, committed.write()]);
     assert!(matches!(committed.clear(&receipt, 0, &elsewhere), Err(ClearError::OtherEntry { seq: 1 })));
 
+    // A receipt of another store, in which the very same entry follows upon another one.
+    let (a, b) = (MemoryStore::new(Realm::LOCAL), MemoryStore::new(Realm::LOCAL));
+    let twice = draft(&gate, b"twice");
+    let receipt = commit(&a, vec![gate.admin_entry(&AdminAct::Opened, NOW), twice.write()]);
+    commit(&b, vec![gate.admin_entry(&AdminAct::Opened, NOW), twice.write()]);
+    assert!(matches!(twice.clear(&receipt, 1, &b), Err(ClearError::OtherEntry { seq: 2 })));
+
     // An entry at the wrong place of the right batch.
     let (a, b) = (draft(&gate, b"a"), draft(&gate, b"b"));
     let receipt = commit(&store, vec![a.write(), b.write()]);

@@ -3,10 +3,12 @@
 use crate::context::{Context, OpError, int_member, text_member};
 use crate::registry::{Body, Operation};
 use std::path::Path;
+use tidegate_domain::label::{Categories, Label};
 use tidegate_domain::limits;
 use tidegate_domain::ops::{Capability, CostHint, Effects, OpSpec, SiteKind};
 use tidegate_domain::schema::{Field, Type};
 use tidegate_domain::value::{Node, Value};
+use tidegate_gate::DowngradeKind;
 
 pub(crate) static OPERATION: Operation = Operation {
     spec: OpSpec {
@@ -39,8 +41,11 @@ fn run(ctx: &Context, input: &Value) -> Result<Value, OpError> {
     let listing = workspace.list(limit, &|| ctx.host.cancelled())?;
 
     let mut bytes = 0u64;
-    let shape = workspace.default_label();
-    let files = listing.files.into_iter().map(|file| {
+    let folder_label = workspace.default_label();
+    // How many files there are tells something of the folder, and every fan-out over them tells it
+    // to whoever gets an item: it may go exactly where redacted text of the folder may.
+    let shape = ctx.host.downgrade(DowngradeKind::Redact, &workspace.shape_label(&listing), Categories::NONE);
+    let files = listing.files.iter().map(|file| {
         bytes += file.bytes;
         let label = workspace.label_of_name(&file.path);
         let text = |text: &str| Value::new(Node::Text(text.into()), label.clone());
@@ -55,17 +60,17 @@ fn run(ctx: &Context, input: &Value) -> Result<Value, OpError> {
             ("format", text(format)),
             ("modified_ms", int(file.modified_ms)),
         ]);
-        record.label = shape.clone();
+        record.label = folder_label.clone();
         record
     });
     let files: Vec<Value> = files.collect();
     let count = files.len() as i64;
-    let number = |n: i64| Value::new(Node::Int(n), shape.clone());
+    let number = |n: i64, label: &Label| Value::new(Node::Int(n), label.clone());
     let mut output = Value::map([
         ("files", Value::new(Node::List(files), shape.clone())),
-        ("count", number(count)),
-        ("bytes", number(bytes.min(limits::SAFE_INTEGER_MAX as u64) as i64)),
-        ("passed_over", number(listing.passed_over as i64)),
+        ("count", number(count, &shape)),
+        ("bytes", number(bytes.min(limits::SAFE_INTEGER_MAX as u64) as i64, &folder_label)),
+        ("passed_over", number(listing.passed_over as i64, &folder_label)),
     ]);
     output.label = shape.clone();
     Ok(output)

@@ -10,9 +10,9 @@
 //!
 //! Not here: walking whole tables (`verify`).
 
+use super::read_error;
 use super::rows::{self, Tail, lost, run_key};
 use super::schema::Table;
-use super::read_error;
 use crate::chain::{self, Hash};
 use crate::{AuditRow, InboxRow, JournalRow, RunRow, StoreError};
 use rusqlite::{Connection, OptionalExtension, Params, Row, Statement, params};
@@ -324,12 +324,7 @@ pub(super) fn check_content(snapshot: &Connection, row: &AuditRow) -> Result<(),
     check_forgotten(row, &tail)
 }
 
-pub(super) fn audit(
-    snapshot: &Connection,
-    least: u64,
-    after: u64,
-    limit: usize,
-) -> Result<Vec<AuditRow>, StoreError> {
+pub(super) fn audit(snapshot: &Connection, least: u64, after: u64, limit: usize) -> Result<Vec<AuditRow>, StoreError> {
     let bad = |e| read_error(AUDIT, after, e);
     // Nothing can stand behind the largest number SQLite has.
     let Ok(from) = i64::try_from(after) else { return Ok(Vec::new()) };

@@ -82,10 +82,7 @@ pub(super) fn run_sum(no: u64, row: &RunRow) -> Sum {
     let numbers = [no.to_le_bytes(), row.started_ms.to_le_bytes(), row.ended_ms.to_le_bytes()];
     let state = [row.status, u8::from(row.sealed_key.is_some())];
     let sealed_key = row.sealed_key.as_deref().unwrap_or_default();
-    checksum(
-        Table::Runs as u8,
-        &[&run_key(row.run), numbers.as_flattened(), &state, sealed_key, &row.sealed_name],
-    )
+    checksum(Table::Runs as u8, &[&run_key(row.run), numbers.as_flattened(), &state, sealed_key, &row.sealed_name])
 }
 
 pub(super) fn read_run_row(row: &Row<'_>) -> Result<(u64, RunRow), StoreError> {

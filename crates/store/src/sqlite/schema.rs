@@ -21,7 +21,7 @@ const SQLITE_VERSION_MIN: i32 = 3_051_003;
 /// How long a statement waits for another connection's lock before it fails.
 pub(super) const BUSY: Duration = Duration::from_secs(10);
 /// The WAL is cut back to this after a checkpoint, in bytes.
-const WAL_KEPT_BYTES: u32 = 16 << 20;
+const WAL_KEPT_BYTES: u32 = 5 << 20;
 
 /// `MIGRATIONS[n]` takes a database from format `n` to `n + 1`; format 0 is an empty file.
 const MIGRATIONS: &[&str] = &[include_str!("format-1.sql")];
@@ -43,6 +43,8 @@ pub(super) fn open_writer(dir: &Path) -> Result<Connection, StoreError> {
     prepare_writer(&mut connection).map_err(|e| open_error(dir, e))?;
     migrate(&mut connection, dir)?;
     check_schema(&connection)?;
+    // Whatever is in the log is in the database then, and the log begins at its first byte again.
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).map_err(|e| open_error(dir, e))?;
     Ok(connection)
 }
 
@@ -108,9 +110,8 @@ fn prepare_writer(connection: &mut Connection) -> Result<(), rusqlite::Error> {
 }
 
 fn migrate(connection: &mut Connection, dir: &Path) -> Result<(), StoreError> {
-    let found: u32 = connection
-        .pragma_query_value(None, "user_version", |row| row.get(0))
-        .map_err(|e| open_error(dir, e))?;
+    let found: u32 =
+        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(|e| open_error(dir, e))?;
     if found > FORMAT {
         return Err(StoreError::Version { found, known: FORMAT });
     }
@@ -145,7 +146,11 @@ fn check_schema(connection: &Connection) -> Result<(), StoreError> {
         fresh.execute_batch(step).map_err(read)?;
     }
     if definitions(connection).map_err(read)? != definitions(&fresh).map_err(read)? {
-        return Err(StoreError::Corrupt { what: "the schema", seq: 0, why: "its tables are not the ones of its format" });
+        return Err(StoreError::Corrupt {
+            what: "the schema",
+            seq: 0,
+            why: "its tables are not the ones of its format",
+        });
     }
     Ok(())
 }

@@ -231,12 +231,7 @@ impl<'c> TailsOf<'c> {
     }
 
     /// No row of a run lies behind the run's tail, where no read would find it.
-    fn check(
-        &mut self,
-        what: &'static str,
-        place: &Chained,
-        end: impl Fn(&Tail) -> u64,
-    ) -> Result<(), StoreError> {
+    fn check(&mut self, what: &'static str, place: &Chained, end: impl Fn(&Tail) -> u64) -> Result<(), StoreError> {
         let Some(run) = place.run else { return Ok(()) };
         let unknown = || corrupt(what, place.seq, "its run does not know it");
         let tail = match self.known.get(&run) {
