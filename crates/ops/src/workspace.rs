@@ -12,7 +12,7 @@
 use crate::context::OpError;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -32,20 +32,25 @@ const RULES_BYTES_MAX: u64 = 64 << 10;
 /// Deeper folders are passed over.
 const DEPTH_MAX: usize = 64;
 
-/// Digests of the documents that ship with the program, one a line: their redacted text may go to
-/// the hub under the owner's default rule, whoever holds them, because everybody does.
-const SAMPLE_DIGESTS: &str = include_str!("samples.blake3");
+/// Digests and sizes of the documents that ship with the program, one a line: their redacted text
+/// may go to the hub under the owner's default rule, whoever holds them, because everybody does.
+const SAMPLES_LIST: &str = include_str!("samples.blake3");
 
-fn is_sample(content_digest: &blake3::Hash) -> bool {
-    static DIGESTS: OnceLock<HashSet<&'static str>> = OnceLock::new();
-    let known = DIGESTS.get_or_init(|| SAMPLE_DIGESTS.lines().map(str::trim).filter(|l| l.len() == 64).collect());
-    known.contains(content_digest.to_hex().as_str())
+fn samples() -> &'static HashMap<&'static str, u64> {
+    static KNOWN: OnceLock<HashMap<&'static str, u64>> = OnceLock::new();
+    KNOWN.get_or_init(|| {
+        let entry = |line: &'static str| {
+            let (digest, size) = line.split_once(' ')?;
+            Some((digest, size.parse().ok()?))
+        };
+        SAMPLES_LIST.lines().filter_map(entry).collect()
+    })
 }
 
 /// A file that an operation was given.
 pub(crate) struct FileRef {
-    /// The folder it was found in.
-    pub root: String,
+    /// The folder it was found in, by its opaque id.
+    pub workspace: String,
     /// Its path below that folder.
     pub path: String,
 }
@@ -56,7 +61,7 @@ impl FileRef {
             let found = value.get(name).and_then(Value::as_text);
             found.map(str::to_owned).ok_or_else(|| OpError::invalid(format!("`file` has no `{name}`; take it from `files.scan`")))
         };
-        Ok(Self { root: text("root")?, path: text("path")? })
+        Ok(Self { workspace: text("workspace")?, path: text("path")? })
     }
 }
 
@@ -71,6 +76,12 @@ impl Workspaces {
     /// over; using it later says so.
     pub fn open(folders: &[PathBuf], key: &[u8; 32]) -> Self {
         Self { roots: folders.iter().filter_map(|f| Workspace::open(f, key).ok()).map(Arc::new).collect() }
+    }
+
+    /// The workspace with this id, as `files.scan` gives it.
+    pub(crate) fn by_id(&self, id: &str) -> Result<Arc<Workspace>, OpError> {
+        let found = self.roots.iter().find(|w| w.id.to_string() == id).cloned();
+        found.ok_or_else(|| OpError::new("E5002", "the file lies in a folder that this run was not given"))
     }
 
     /// The workspace that is exactly this folder.
@@ -179,10 +190,9 @@ impl Workspace {
     /// The label of what a listing's length tells. A folder that holds nothing but shipped samples
     /// tells nothing new.
     pub fn shape_label(&self, listing: &Listing) -> Label {
-        let samples = SAMPLE_DIGESTS.lines().count();
         let all_known = !listing.files.is_empty()
-            && listing.files.len() <= samples
-            && listing.files.iter().all(|file| self.digest(&file.path).is_some_and(|digest| is_sample(&digest)));
+            && listing.files.len() <= samples().len()
+            && listing.files.iter().all(|file| self.is_sample(&file.path));
         let workspace = if all_known { SAMPLES } else { self.id };
         Label { workspaces: vec![workspace], ..self.default_label() }
     }
@@ -202,25 +212,31 @@ impl Workspace {
 
     /// The label of a file's name, size and time.
     pub fn label_of_name(&self, path: &str) -> Label {
-        self.label_of(path, path, self.id)
+        self.label_of(path, path, self.origin(path))
     }
 
     /// The label of text that was read from a file: the folder's rules, and what the detectors find.
     pub fn label_of_content(&self, path: &str, text: &str) -> Label {
-        let sample = self.digest(path).is_some_and(|digest| is_sample(&digest));
-        self.label_of(path, text, if sample { SAMPLES } else { self.id })
+        self.label_of(path, text, self.origin(path))
     }
 
-    /// The digest of a small file, for telling a shipped document; larger ones are none.
-    fn digest(&self, path: &str) -> Option<blake3::Hash> {
-        const SAMPLE_BYTES_MAX: u64 = 1 << 20;
-        let file = self.open_file(path).ok()?;
-        if file.metadata().ok()?.len() > SAMPLE_BYTES_MAX {
-            return None;
+    /// Whose rules a file is under: this folder's, or those for the shipped samples.
+    fn origin(&self, path: &str) -> WorkspaceId {
+        if self.is_sample(path) { SAMPLES } else { self.id }
+    }
+
+    /// Whether a file is, byte for byte, a document that ships with the program. Files of another
+    /// size are not read for this.
+    fn is_sample(&self, path: &str) -> bool {
+        let Ok(file) = self.open_file(path) else { return false };
+        let Ok(size) = file.metadata().map(|meta| meta.len()) else { return false };
+        if !samples().values().any(|known| *known == size) {
+            return false;
         }
         let mut bytes = Vec::new();
-        file.take(SAMPLE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
-        Some(blake3::hash(&bytes))
+        // One byte more than expected shows a file that grew meanwhile.
+        file.take(size + 1).read_to_end(&mut bytes).is_ok()
+            && samples().get(blake3::hash(&bytes).to_hex().as_str()) == Some(&(bytes.len() as u64))
     }
 
     fn open_file(&self, path: &str) -> Result<File, OpError> {

@@ -6,8 +6,9 @@
 //!
 //! Not its job: which of CEL's operators exist.
 
-use super::budget::{Blob, Budget, Dry, Weight};
+use super::budget::{Blob, Budget, Dry};
 use super::convert::key_text;
+use super::meters;
 use cel::common::functions::Function;
 use cel::common::types::{CelBool, CelDouble, CelInt, CelList, CelMap, CelNull, CelString, CelUInt, DYN_TYPE};
 use cel::common::value::{CowVal, Val};
@@ -19,20 +20,6 @@ use std::sync::{Arc, LazyLock};
 
 /// The name that the meter is bound to.
 pub(super) const BUDGET: &str = "@budget";
-/// Counts what passes through; what it is applied to may be passed on but is not looked at.
-pub(super) const METER: &str = "@meter";
-/// The same for something that is looked at: a blob is not let through.
-pub(super) const USE: &str = "@use";
-/// What a loop runs over, counted together with its body; a map becomes its keys in order.
-pub(super) const ENTER: &str = "@enter";
-/// `==` that knows blobs.
-pub(super) const SAME: &str = "@same";
-/// `in` that knows blobs.
-pub(super) const WITHIN: &str = "@within";
-
-/// `+` that knows blobs and does not take a map for the list of its keys.
-pub(super) const PLUS: &str = "@plus";
-
 /// A pattern longer than this is refused.
 const PATTERN_BYTES_MAX: usize = 512;
 /// What a compiled pattern may occupy.
@@ -98,12 +85,12 @@ pub(super) static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
         let registered = env.add_overload(name, &format!("{name}/{args}"), types, function);
         debug_assert!(registered.is_ok(), "{name} is registered twice");
     };
-    add(METER, 1, meter);
-    add(USE, 1, read);
-    add(ENTER, 2, enter);
-    add(SAME, 2, same);
-    add(WITHIN, 2, within);
-    add(PLUS, 2, plus);
+    add(meters::METER, 1, meters::meter);
+    add(meters::USE, 1, meters::read);
+    add(meters::ENTER, 2, meters::enter);
+    add(meters::SAME, 2, meters::same);
+    add(meters::WITHIN, 2, meters::within);
+    add(meters::PLUS, 2, meters::plus);
     add("@matches", 2, matches);
     for args in 1..=16 {
         add("@min", args, minimum);
@@ -124,8 +111,8 @@ pub(super) static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
     Arc::new(env)
 });
 
-type Args<'b, 'v> = Vec<CowVal<'b, 'v>>;
-type Outcome<'b, 'v> = Result<CowVal<'b, 'v>, ExecutionError>;
+pub(super) type Args<'b, 'v> = Vec<CowVal<'b, 'v>>;
+pub(super) type Outcome<'b, 'v> = Result<CowVal<'b, 'v>, ExecutionError>;
 
 impl From<Dry> for ExecutionError {
     fn from(_: Dry) -> Self {
@@ -133,12 +120,12 @@ impl From<Dry> for ExecutionError {
     }
 }
 
-fn fail(function: &str, message: &str) -> ExecutionError {
+pub(super) fn fail(function: &str, message: &str) -> ExecutionError {
     ExecutionError::function_error(&format!("@{function}"), message)
 }
 
 /// Takes the meter off the front of the arguments.
-fn meter_of(args: &mut Args<'_, '_>) -> Result<Budget, ExecutionError> {
+pub(super) fn meter_of(args: &mut Args<'_, '_>) -> Result<Budget, ExecutionError> {
     let budget = if args.is_empty() { None } else { args.remove(0).downcast_ref::<Budget>().cloned() };
     budget.ok_or_else(|| fail("", "is not metered"))
 }
@@ -157,99 +144,12 @@ fn list<'a, 'v>(function: &str, value: &'a CowVal<'_, 'v>) -> Result<&'a [Box<dy
     }
 }
 
-fn is_blob(value: &dyn Val) -> bool {
+pub(super) fn is_blob(value: &dyn Val) -> bool {
     value.downcast_ref::<Blob>().is_some()
 }
 
 fn owned_text<'b, 'v>(text: String) -> CowVal<'b, 'v> {
     CowVal::owned(CelString::from(text))
-}
-
-fn meter<'b, 'v>(mut args: Args<'b, 'v>) -> Outcome<'b, 'v> {
-    let budget = meter_of(&mut args)?;
-    budget.spend_value(args[0].as_ref())?;
-    Ok(args.remove(0))
-}
-
-fn read<'b, 'v>(mut args: Args<'b, 'v>) -> Outcome<'b, 'v> {
-    let budget = meter_of(&mut args)?;
-    budget.spend_value(args[0].as_ref())?;
-    if is_blob(args[0].as_ref()) {
-        budget.touch_blob();
-    }
-    Ok(args.remove(0))
-}
-
-fn enter<'b, 'v>(mut args: Args<'b, 'v>) -> Outcome<'b, 'v> {
-    let budget = meter_of(&mut args)?;
-    let body = args[1].downcast_ref::<CelInt>().map_or(1, |units| units.inner().unsigned_abs());
-    let range = args.remove(0);
-    if is_blob(range.as_ref()) {
-        budget.touch_blob();
-    }
-    // The loop copies every element before it looks at it.
-    budget.spend_value(range.as_ref())?;
-    let rounds = match (range.downcast_ref::<CelList>(), range.downcast_ref::<CelMap>()) {
-        (Some(list), _) => list.inner().len(),
-        (_, Some(map)) => map.inner().len(),
-        _ => return Err(fail("a loop", "takes a list or a map")),
-    };
-    budget.spend((rounds as u64).saturating_mul(body))?;
-    let Some(map) = range.downcast_ref::<CelMap>() else { return Ok(range) };
-    let mut keys: Vec<_> = map.inner().keys().cloned().collect();
-    keys.sort();
-    let keys: Vec<Box<dyn Val + 'v>> = keys.iter().map(|key| key.inner().clone_as_boxed()).collect();
-    Ok(CowVal::owned(CelList::from(keys)))
-}
-
-/// Whether comparing the two would ask what is in a blob.
-fn compares_blobs(a: (&dyn Val, Weight), b: (&dyn Val, Weight)) -> bool {
-    let holds = |(value, weight): (&dyn Val, Weight)| {
-        weight.blobs || value.downcast_ref::<CelString>().is_some()
-    };
-    (a.1.blobs && holds(b)) || (b.1.blobs && holds(a))
-}
-
-fn same<'b, 'v>(mut args: Args<'b, 'v>) -> Outcome<'b, 'v> {
-    let budget = meter_of(&mut args)?;
-    let (left, right) = (args[0].as_ref(), args[1].as_ref());
-    let weights = (budget.spend_value(left)?, budget.spend_value(right)?);
-    // Lists and maps that hold blobs are not compared at all: a text among them may be kept as one.
-    let opaque = |value: &dyn Val, weight: Weight| weight.blobs && !is_blob(value);
-    if compares_blobs((left, weights.0), (right, weights.1))
-        || (opaque(left, weights.0) && right.get_type().kind() == left.get_type().kind())
-        || (opaque(right, weights.1) && right.get_type().kind() == left.get_type().kind())
-    {
-        budget.touch_blob();
-    }
-    Ok(CowVal::owned(CelBool::from(left.equals(right))))
-}
-
-fn within<'b, 'v>(mut args: Args<'b, 'v>) -> Outcome<'b, 'v> {
-    let budget = meter_of(&mut args)?;
-    let (needle, hay) = (args[0].as_ref(), args[1].as_ref());
-    let weights = (budget.spend_value(needle)?, budget.spend_value(hay)?);
-    if weights.0.blobs || is_blob(hay) || (hay.downcast_ref::<CelList>().is_some() && compares_blobs((needle, weights.0), (hay, weights.1))) {
-        budget.touch_blob();
-    }
-    let container = hay.as_container().ok_or_else(|| fail("in", "takes a list or a map on its right"))?;
-    Ok(CowVal::owned(CelBool::from(container.contains(needle).map_err(|_| fail("in", "cannot look for this"))?)))
-}
-
-fn plus<'b, 'v>(mut args: Args<'b, 'v>) -> Outcome<'b, 'v> {
-    let budget = meter_of(&mut args)?;
-    let (left, right) = (args[0].as_ref(), args[1].as_ref());
-    budget.spend_value(left)?;
-    budget.spend_value(right)?;
-    if is_blob(left) || is_blob(right) {
-        budget.touch_blob();
-    }
-    // CEL's list would also take what it can iterate over: a map's keys, in the order of a hash.
-    let same_kind = left.get_type().kind() == right.get_type().kind();
-    match left.as_adder().filter(|_| same_kind) {
-        Some(adder) => Ok(CowVal::Owned(adder.add(right)?.into_owned())),
-        None => Err(ExecutionError::no_such_overload("+", vec![left.get_type().name().to_owned(), right.get_type().name().to_owned()])),
-    }
 }
 
 fn matches<'b, 'v>(mut args: Args<'b, 'v>) -> Outcome<'b, 'v> {
@@ -500,19 +400,20 @@ fn sort<'b, 'v>(mut args: Args<'b, 'v>) -> Outcome<'b, 'v> {
     Ok(CowVal::owned(CelList::from(sorted)))
 }
 
-fn end<'b, 'v>(function: &str, mut args: Args<'b, 'v>, pick: for<'a> fn(&'a [Box<dyn Val + 'v>]) -> Option<&'a Box<dyn Val + 'v>>) -> Outcome<'b, 'v> {
+fn end<'b, 'v>(function: &str, mut args: Args<'b, 'v>, front: bool) -> Outcome<'b, 'v> {
     let budget = meter_of(&mut args)?;
-    let Some(found) = pick(list(function, &args[0])?) else { return Ok(CowVal::owned(CelNull)) };
+    let items = list(function, &args[0])?;
+    let Some(found) = (if front { items.first() } else { items.last() }) else { return Ok(CowVal::owned(CelNull)) };
     budget.spend_value(found.as_ref())?;
     Ok(CowVal::Owned(found.clone_as_boxed()))
 }
 
 fn first<'b, 'v>(args: Args<'b, 'v>) -> Outcome<'b, 'v> {
-    end("first", args, |items| items.first())
+    end("first", args, true)
 }
 
 fn last<'b, 'v>(args: Args<'b, 'v>) -> Outcome<'b, 'v> {
-    end("last", args, |items| items.last())
+    end("last", args, false)
 }
 
 fn get<'b, 'v>(mut args: Args<'b, 'v>) -> Outcome<'b, 'v> {

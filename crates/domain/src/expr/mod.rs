@@ -8,7 +8,7 @@
 //!
 //! The `cel` crate bounds nothing and prints values in its errors. Around it stand: a parser that
 //! bounds depth ([`parse`]), a rewriting of the parsed tree that puts a meter into every loop and call
-//! ([`plan`]), a pinned set of functions without clock or randomness ([`functions`]), and errors
+//! ([`plan`], [`meters`]), a pinned set of functions without clock or randomness ([`functions`]), and errors
 //! that carry a kind and the author's text, never content.
 //!
 //! Not its job: finding expressions in a workflow file, and what a step's output is.
@@ -16,6 +16,7 @@
 mod budget;
 mod convert;
 mod functions;
+mod meters;
 mod parse;
 mod path;
 mod plan;

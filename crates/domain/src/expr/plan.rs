@@ -6,7 +6,7 @@
 
 use super::functions::{self, KNOWN};
 use super::parse::{ACCUMULATOR, parse};
-use super::{ExprError, Extent, Read, Segment, closest, convert};
+use super::{ExprError, Extent, Read, Segment, closest, convert, meters};
 use cel::IdedExpr;
 use cel::common::ast::{CallExpr, EntryExpr, Expr as Tree, LiteralValue, operators};
 
@@ -113,7 +113,7 @@ impl Planner {
                 let mut cost = 1;
                 for element in &mut list.elements {
                     let (rewritten, more) = self.rewrite(std::mem::take(element))?;
-                    *element = through(functions::METER, rewritten);
+                    *element = through(meters::METER, rewritten);
                     cost += more + 1;
                 }
                 (Tree::List(list), cost)
@@ -125,9 +125,9 @@ impl Planner {
                         return Err(ExprError::new("a map is written `{\"name\": value}`", offset));
                     };
                     let (key, more) = self.rewrite(std::mem::take(&mut entry.key))?;
-                    entry.key = through(functions::USE, key);
+                    entry.key = through(meters::USE, key);
                     let (value, most) = self.rewrite(std::mem::take(&mut entry.value))?;
-                    entry.value = through(functions::METER, value);
+                    entry.value = through(meters::METER, value);
                     cost += more + most + 2;
                 }
                 (Tree::Map(map), cost)
@@ -151,7 +151,7 @@ impl Planner {
                 self.loops -= 1;
                 let body = i64::try_from(a + b).unwrap_or(i64::MAX);
                 let body = IdedExpr { id, expr: Tree::Literal(LiteralValue::Int(body.into())) };
-                loops.iter_range = metered(functions::ENTER, id, vec![range, body]);
+                loops.iter_range = metered(meters::ENTER, id, vec![range, body]);
                 (Tree::Comprehension(loops), cost + more + c + 2)
             }
             Tree::Struct(_) => return Err(ExprError::new("only maps can be written here: `{\"name\": value}`", offset)),
@@ -182,7 +182,7 @@ impl Planner {
             keys.push(Segment::Dynamic);
             let (place, _) = self.read(operand, root, keys, Extent::Whole)?;
             let (key, cost) = self.rewrite(std::mem::take(key))?;
-            call.args = vec![place, through(functions::USE, key)];
+            call.args = vec![place, through(meters::USE, key)];
             return Ok((IdedExpr { id, expr: Tree::Call(call) }, cost + 2));
         }
         let mut cost = 1;
@@ -196,7 +196,7 @@ impl Planner {
             id,
             expr: Tree::Call(CallExpr { func_name: name.to_owned(), target: None, args }),
         };
-        let used = |args: Vec<IdedExpr>| args.into_iter().map(|arg| through(functions::USE, arg)).collect::<Vec<_>>();
+        let used = |args: Vec<IdedExpr>| args.into_iter().map(|arg| through(meters::USE, arg)).collect::<Vec<_>>();
         let name = call.func_name.as_str();
         let rewritten = match name {
             operators::CONDITIONAL
@@ -211,12 +211,12 @@ impl Planner {
             | operators::DIVIDE
             | operators::MODULO
             | operators::NEGATE => operator(name, args),
-            operators::EQUALS => metered(functions::SAME, id, args),
-            operators::NOT_EQUALS => operator(operators::LOGICAL_NOT, vec![metered(functions::SAME, id, args)]),
-            operators::IN => metered(functions::WITHIN, id, args),
+            operators::EQUALS => metered(meters::SAME, id, args),
+            operators::NOT_EQUALS => operator(operators::LOGICAL_NOT, vec![metered(meters::SAME, id, args)]),
+            operators::IN => metered(meters::WITHIN, id, args),
             // The interpreter knows what a loop accumulates by the shape of its own `+`.
             operators::ADD if accumulates(&args) => operator(name, args),
-            operators::ADD => metered(functions::PLUS, id, args),
+            operators::ADD => metered(meters::PLUS, id, args),
             operators::LESS
             | operators::LESS_EQUALS
             | operators::GREATER
@@ -273,10 +273,17 @@ fn through(function: &str, tree: IdedExpr) -> IdedExpr {
     match &tree.expr {
         Tree::Literal(_) | Tree::List(_) | Tree::Map(_) => tree,
         Tree::Ident(name) if name == ACCUMULATOR => tree,
-        // What an operator made was counted when its operands were; that the sum of a chain is copied
-        // once more for each link is bounded by the chain's length.
-        Tree::Call(call) if call.func_name.starts_with(|c: char| matches!(c, '_' | '-' | '!')) && call.func_name != operators::CONDITIONAL && call.func_name != operators::INDEX => tree,
-        Tree::Call(call) if matches!(call.func_name.as_str(), functions::SAME | functions::WITHIN | functions::PLUS) => tree,
+        Tree::Call(call) if is_counted(&call.func_name) => tree,
         _ => metered(function, tree.id, vec![tree]),
+    }
+}
+
+/// What these operators give was counted when their operands were. That the sum of a chain is copied
+/// once more for each link is bounded by the chain's length.
+fn is_counted(name: &str) -> bool {
+    match name {
+        operators::CONDITIONAL | operators::INDEX => false,
+        meters::SAME | meters::WITHIN | meters::PLUS => true,
+        _ => name.starts_with(['_', '-', '!']),
     }
 }

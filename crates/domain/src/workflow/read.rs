@@ -31,6 +31,7 @@ pub fn read(source: &str, ops: &dyn Fn(&str) -> Option<&'static OpSpec>, op_name
     }
     mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
     mistakes.dedup();
+    mistakes.truncate(MISTAKES_MAX);
     Err(mistakes)
 }
 

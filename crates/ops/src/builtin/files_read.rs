@@ -28,7 +28,7 @@ pub(crate) static OPERATION: Operation = Operation {
 
 fn run(ctx: &Context, input: &Value) -> Result<Value, OpError> {
     let file = FileRef::from_value(member(input, "file")?)?;
-    let workspace = ctx.workspaces.find(file.root.as_ref())?;
+    let workspace = ctx.workspaces.by_id(&file.workspace)?;
     let bytes = workspace.read(&file.path)?;
     let size = bytes.len() as i64;
     let text = String::from_utf8(bytes)

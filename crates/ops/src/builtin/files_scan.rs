@@ -42,6 +42,7 @@ fn run(ctx: &Context, input: &Value) -> Result<Value, OpError> {
 
     let mut bytes = 0u64;
     let folder_label = workspace.default_label();
+    let id = workspace.id().to_string();
     // How many files there are tells something of the folder, and every fan-out over them tells it
     // to whoever gets an item: it may go exactly where redacted text of the folder may.
     let shape = ctx.host.downgrade(DowngradeKind::Redact, &workspace.shape_label(&listing), Categories::NONE);
@@ -53,14 +54,14 @@ fn run(ctx: &Context, input: &Value) -> Result<Value, OpError> {
         let name = file.path.rsplit('/').next().unwrap_or(&file.path);
         let format = crate::extract::Format::detect(name, &[]).map_or("", |format| format.name());
         let mut record = Value::map([
-            ("root", text(folder)),
+            ("workspace", text(&id)),
             ("path", text(&file.path)),
             ("name", text(name)),
             ("bytes", int(file.bytes)),
             ("format", text(format)),
             ("modified_ms", int(file.modified_ms)),
         ]);
-        record.label = folder_label.clone();
+        record.label = label.clone();
         record
     });
     let files: Vec<Value> = files.collect();

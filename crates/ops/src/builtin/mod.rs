@@ -17,7 +17,7 @@ use tidegate_domain::schema::{Field, Type};
 
 /// A file as `files.scan` lists it and other operations take it.
 pub(crate) const FILE: &[Field] = &[
-    Field::required("root", Type::Path, "the folder that was scanned"),
+    Field::required("workspace", Type::Text, "the folder that was scanned, by its id"),
     Field::required("path", Type::Text, "the file, relative to the folder"),
     Field::optional("name", Type::Text, "the last part of the path"),
     Field::optional("bytes", Type::Int { min: 0, max: i64::MAX }, "its size"),

@@ -38,7 +38,7 @@ pub(crate) static OPERATION: Operation = Operation {
 
 async fn run(ctx: &Context, input: &Value) -> Result<Value, OpError> {
     let file = FileRef::from_value(member(input, "file")?)?;
-    let workspace = ctx.workspaces.find(file.root.as_ref())?;
+    let workspace = ctx.workspaces.by_id(&file.workspace)?;
     let reading = Arc::clone(&workspace);
     let path = file.path.clone();
     let bytes = blocking(move || reading.read(&path)).await?;

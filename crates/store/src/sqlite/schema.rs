@@ -44,7 +44,11 @@ pub(super) fn open_writer(dir: &Path) -> Result<Connection, StoreError> {
     migrate(&mut connection, dir)?;
     check_schema(&connection)?;
     // Whatever is in the log is in the database then, and the log begins at its first byte again.
-    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).map_err(|e| open_error(dir, e))?;
+    // On a full disk it stays in the log: the store opens all the same and can be read.
+    match connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
+        Err(error) if !super::is_full(&error) => return Err(open_error(dir, error)),
+        Ok(()) | Err(_) => {}
+    }
     Ok(connection)
 }
 
