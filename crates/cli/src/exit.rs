@@ -53,6 +53,11 @@ impl Failed {
         Self { exit: Failed::new(&code, "").exit, line }
     }
 
+    /// Whether nobody answered, so that asking again may help.
+    pub fn is_absence(&self) -> bool {
+        self.line.get("help").and_then(Json::as_str) == Some("E2004")
+    }
+
     /// Tells the user: a JSON line on standard output, or words on standard error.
     pub fn report(&self, json: bool) -> ExitCode {
         if json {

@@ -51,10 +51,17 @@ fn time(mut call: impl FnMut()) -> Duration {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let file = |n: i64| {
-        Value::map([("path", Value::text(format!("folder/file-{n}.txt"))), ("size", Value::int(n)), ("kind", Value::text("text"))])
+        Value::map([
+            ("path", Value::text(format!("folder/file-{n}.txt"))),
+            ("size", Value::int(n)),
+            ("kind", Value::text("text")),
+        ])
     };
     let world = World {
-        scan: Value::map([("files", Value::list((0..10_000).map(file).collect())), ("folder", Value::text("brief/documents"))]),
+        scan: Value::map([
+            ("files", Value::list((0..10_000).map(file).collect())),
+            ("folder", Value::text("brief/documents")),
+        ]),
         index: Value::int(77_777),
         extract: (0..100_000).map(|n| Value::map([("text", Value::text(format!("text {n}")))])).collect(),
     };

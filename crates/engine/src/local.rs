@@ -15,6 +15,7 @@ use tidegate_ops::context::{Context, Host, OpError};
 use tidegate_ops::registry::Body;
 use tidegate_ops::vault::Vault;
 use tidegate_ops::workspace::Workspaces;
+use tidegate_store::blobs::Blobs;
 use tidegate_store::{Batch, Write};
 
 /// What a run gives its attempts.
@@ -50,6 +51,8 @@ pub struct Job {
     pub prepared: Option<Vec<u8>>,
     /// How to journal a sink's plan; `None` where writing operations do not run.
     pub prepare: Option<Prepare>,
+    /// Blobs that live as long as the attempt; `None` for the site's own.
+    pub scratch: Option<Arc<Blobs>>,
 }
 
 /// What came of it, with what must become durable together with its outcome.
@@ -120,6 +123,7 @@ fn prepare(site: &Arc<Site>, tools: &RunTools, job: &Job) -> (Arc<AttemptHost>, 
         cancel: Arc::clone(&job.cancel),
         prepared: job.prepared.clone(),
         prepare: job.prepare.clone(),
+        scratch: job.scratch.clone(),
         writes: Mutex::new(Vec::new()),
         floor: Mutex::new(None),
         denied: AtomicU32::new(0),
@@ -193,6 +197,7 @@ struct AttemptHost {
     cancel: Arc<AtomicBool>,
     prepared: Option<Vec<u8>>,
     prepare: Option<Prepare>,
+    scratch: Option<Arc<Blobs>>,
     writes: Mutex<Vec<Write>>,
     floor: Mutex<Option<Label>>,
     denied: AtomicU32,
@@ -200,12 +205,16 @@ struct AttemptHost {
 
 impl Host for AttemptHost {
     fn blob(&self, blob: &BlobRef) -> Result<Vec<u8>, OpError> {
-        self.site.blobs.get(blob).map_err(|e| OpError::new("E2003", e.to_string()))
+        let blobs = self.scratch.as_deref().unwrap_or(&self.site.blobs);
+        blobs.get(blob).map_err(|e| OpError::new("E2003", e.to_string()))
     }
 
     fn keep(&self, bytes: &[u8], kind: BlobKind) -> Result<BlobRef, OpError> {
-        let blob = self.site.blobs.put(bytes, kind).map_err(|e| OpError::new("E2002", e.to_string()))?;
-        lock(&self.writes).push(Write::UseBlob { run: self.run, blob: blob.id });
+        let blobs = self.scratch.as_deref().unwrap_or(&self.site.blobs);
+        let blob = blobs.put(bytes, kind).map_err(|e| OpError::new("E2002", e.to_string()))?;
+        if self.scratch.is_none() {
+            lock(&self.writes).push(Write::UseBlob { run: self.run, blob: blob.id });
+        }
         Ok(blob)
     }
 

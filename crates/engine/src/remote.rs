@@ -17,7 +17,7 @@ use tidegate_domain::run::{Attempt, Failure, Outcome, Status};
 use tidegate_domain::session::Load;
 use tidegate_gate::{Arrival, Cleared, ClearError, Destination, Judged, Transfer};
 use tidegate_ops::OpError;
-use tidegate_store::{Batch, StoreError, Ticket, Write};
+use tidegate_store::{Batch, Receipt, StoreError, Write};
 use tidegate_transport::message::{self, Message};
 use tidegate_transport::peer::{Peer, PeerEvent, ResendError, SendError};
 use tokio::sync::{Notify, oneshot};
@@ -29,18 +29,41 @@ const PROBE_BYTES: u32 = 48 << 10;
 /// How often bytes that went stale while waiting are judged again before the attempt is given up.
 const JUDGED_TIMES_MAX: u32 = 16;
 
-/// An attempt to be made elsewhere.
+/// An attempt that was packed and judged and is to be made elsewhere once its audit entry is
+/// durable.
 pub struct Dispatch {
-    /// Its run.
-    pub run: RunId,
-    /// Its step's name, for audit entries.
-    pub step: String,
-    /// The attempt.
-    pub attempt: Attempt,
-    /// Journal rows that must be durable with the audit entry.
-    pub rows: Vec<Write>,
-    /// Commits before those.
-    pub before: Vec<Ticket>,
+    attempt: Attempt,
+    transfer: Transfer,
+    judged: Judged,
+    started_us: u64,
+}
+
+impl Dispatch {
+    /// Packs an attempt and has the gate judge it.
+    pub fn new(site: &Site, run: RunId, step: String, attempt: Attempt) -> Result<Self, Failure> {
+        let started_us = site.seams.clock.boot_us();
+        let payload = encode(site, run, &attempt)?;
+        let onward = attempt.op.onward.iter().map(|o| (*o).to_owned()).collect();
+        let transfer = Transfer {
+            run: Some(run),
+            attempt: Some(attempt.attempt),
+            step,
+            item: attempt.unit.item,
+            label: attempt.label.clone(),
+            destination: Destination { site: attempt.site, kind: attempt.site_kind, onward },
+            purpose: attempt.op.name.to_owned(),
+            speculative: false,
+            origin: None,
+            payload,
+        };
+        let judged = site.gate.judge(transfer.clone(), site.now_ms());
+        Ok(Self { attempt, transfer, judged, started_us })
+    }
+
+    /// The audit entry, to be committed in one batch with the attempt's intent.
+    pub fn write(&self) -> Write {
+        self.judged.write()
+    }
 }
 
 /// What came of it.
@@ -172,11 +195,12 @@ impl Remote {
         lock(&self.site).upgrade().ok_or_else(|| Failure::new(Status::Failed, "E2006", "the site is closing"))
     }
 
-    /// Makes an attempt elsewhere and waits for its outcome.
-    pub async fn make(&self, dispatch: Dispatch) -> Ended {
+    /// Makes an attempt elsewhere and waits for its outcome. `receipt` is of the batch that held
+    /// the dispatch's audit entry as its entry number `entry`.
+    pub async fn make(&self, dispatch: Dispatch, receipt: Result<Receipt, StoreError>, entry: usize) -> Ended {
         let id = dispatch.attempt.attempt;
         let mut sent_bytes = 0;
-        let result = self.send_and_wait(dispatch, &mut sent_bytes).await;
+        let result = self.send_and_wait(dispatch, receipt, entry, &mut sent_bytes).await;
         lock(&self.waiting).remove(&id);
         result.unwrap_or_else(|failure| {
             let denied = u32::from(failure.status == Status::Refused);
@@ -186,38 +210,30 @@ impl Remote {
         })
     }
 
-    async fn send_and_wait(&self, dispatch: Dispatch, sent_bytes: &mut u64) -> Result<Ended, Failure> {
+    async fn send_and_wait(
+        &self,
+        dispatch: Dispatch,
+        receipt: Result<Receipt, StoreError>,
+        entry: usize,
+        sent_bytes: &mut u64,
+    ) -> Result<Ended, Failure> {
         let site = self.site()?;
-        let Dispatch { run, step, attempt, rows, before } = dispatch;
-        let started_us = site.seams.clock.boot_us();
-        for ticket in before {
-            ticket.await.map_err(|e| store_failed(&e))?;
-        }
-        let payload = match encode(&site, run, &attempt) {
-            Ok(payload) => payload,
-            Err(error) => {
-                commit(&site, rows).await?;
-                return Err(error.into());
-            }
-        };
-        let onward = attempt.op.onward.iter().map(|o| (*o).to_owned()).collect();
-        let transfer = Transfer {
-            run: Some(run),
-            attempt: Some(attempt.attempt),
-            step: step.clone(),
-            item: attempt.unit.item,
-            label: attempt.label.clone(),
-            destination: Destination { site: attempt.site, kind: attempt.site_kind, onward },
-            purpose: attempt.op.name.to_owned(),
-            speculative: false,
-            origin: None,
-            payload,
-        };
-        let (answer, answered) = oneshot::channel();
-        let entry = Waiting { site: attempt.site, transfer: transfer.clone(), seq: None, answer: Some(answer) };
-        lock(&self.waiting).insert(attempt.attempt, entry);
+        let Dispatch { attempt, transfer, judged, started_us } = dispatch;
+        let cleared = cleared(&site, judged, &receipt.map_err(|e| store_failed(&e))?, entry)?;
+        let (answer, mut answered) = oneshot::channel();
+        let waiting = Waiting { site: attempt.site, transfer: transfer.clone(), seq: None, answer: Some(answer) };
+        lock(&self.waiting).insert(attempt.attempt, waiting);
         *sent_bytes = transfer.payload.len() as u64;
-        if let Err(failure) = self.clear_and_send(&site, transfer, rows).await {
+        let sent = tokio::select! {
+            biased;
+            sent = self.send(&site, cleared, transfer.clone()) => sent,
+            // Given up before it could leave.
+            answer = &mut answered => match answer {
+                Ok(Err(failure)) => Err(failure),
+                _ => Err(Failure::new(Status::Failed, "E2006", "an answer came before the question left")),
+            },
+        };
+        if let Err(failure) = sent {
             *sent_bytes = 0;
             return Err(failure);
         }
@@ -226,21 +242,22 @@ impl Remote {
         let arrived = self.wait(attempt.site, answered, limit).await?;
         let total_us = site.seams.clock.boot_us().saturating_sub(started_us);
         let received = Arrival {
-            run: Some(run),
-            attempt: Some(attempt.attempt),
-            step,
-            item: attempt.unit.item,
+            run: transfer.run,
+            attempt: transfer.attempt,
+            step: transfer.step,
+            item: transfer.item,
             from: attempt.site,
             label: attempt.label.clone(),
             bytes: arrived.bytes,
             digest: arrived.digest,
-            purpose: attempt.op.name.to_owned(),
+            purpose: transfer.purpose,
         };
         let mut writes = vec![site.gate.received(&received, site.now_ms())];
         let result = match arrived.outcome.result {
             Ok(done) => match wire::unpack(&done.value, &done.blobs, &site.blobs) {
                 Ok((value, kept)) => {
-                    writes.extend(kept.into_iter().map(|blob| Write::UseBlob { run, blob: blob.id }));
+                    let uses = transfer.run.map(|run| kept.iter().map(move |blob| Write::UseBlob { run, blob: blob.id }));
+                    writes.extend(uses.into_iter().flatten());
                     Ok(wire::restore_label(value, &attempt.label))
                 }
                 Err(error) => Err(error.into()),
@@ -262,15 +279,15 @@ impl Remote {
         Ok(Ended { outcome, writes, ack: Some(arrived.ack) })
     }
 
-    /// Has the bytes judged, commits the audit entry together with `rows`, sends. Judges again for
-    /// as long as the line goes away in between.
-    async fn clear_and_send(&self, site: &Arc<Site>, transfer: Transfer, rows: Vec<Write>) -> Result<(), Failure> {
+    /// Sends cleared bytes. What had to wait is judged again when it can leave.
+    async fn send(&self, site: &Arc<Site>, cleared: Cleared, transfer: Transfer) -> Result<(), Failure> {
         let (id, to) = (transfer.attempt, transfer.destination.site);
-        let mut rows = Some(rows);
+        let mut cleared = cleared;
         for _ in 0..JUDGED_TIMES_MAX {
-            let cleared = clear(site, transfer.clone(), rows.take().unwrap_or_default()).await?;
+            // After a restart, attempts are made again before the way to their site is known again.
             let Some(peer) = self.peer(to) else {
-                return Err(Failure::new(Status::Failed, "E4008", "the site is not known any more"));
+                self.wait_until_up(to).await;
+                continue;
             };
             let meta = cleared.meta().clone();
             match peer.send(cleared).await {
@@ -283,10 +300,10 @@ impl Remote {
                     drop(site.store.commit(Batch { writes: vec![site.gate.sent(&meta, site.now_ms())] }));
                     return Ok(());
                 }
-                // Its clearance ends with the connection: what waits is judged when it can leave.
                 Err(SendError::Away(_)) => self.wait_until_up(to).await,
                 Err(SendError::Stale(_)) => {}
             }
+            cleared = clear(site, transfer.clone(), Vec::new()).await?;
         }
         Err(Failure::new(Status::Failed, "E6001", "the connection does not hold long enough to send").retryable())
     }
@@ -403,10 +420,12 @@ impl Remote {
             let remote = Arc::clone(self);
             tokio::spawn(async move {
                 let id = transfer.attempt;
-                let sent = match remote.site() {
-                    Ok(site) => remote.clear_and_send(&site, transfer, Vec::new()).await,
-                    Err(failure) => Err(failure),
+                let sent = async {
+                    let site = remote.site()?;
+                    let cleared = clear(&site, transfer.clone(), Vec::new()).await?;
+                    remote.send(&site, cleared, transfer).await
                 };
+                let sent = sent.await;
                 if let (Err(failure), Some(id)) = (sent, id) {
                     remote.fail(id, failure);
                 }
@@ -459,13 +478,21 @@ impl Remote {
 /// Judges bytes, commits the audit entry with `rows`, and gives the cleared bytes.
 pub(crate) async fn clear(site: &Site, transfer: Transfer, mut rows: Vec<Write>) -> Result<Cleared, Failure> {
     let judged = site.gate.judge(transfer, site.now_ms());
-    // The receipt counts audit entries alone; rows of the journal may stand before.
-    let entry = rows.iter().filter(|w| matches!(w, Write::Audit { .. })).count();
+    let entry = audit_entries(&rows);
     rows.push(judged.write());
-    let verdict = judged.verdict();
     let receipt = site.store.commit(Batch { writes: rows }).await.map_err(|e| store_failed(&e))?;
-    match Judged::into_draft(judged) {
-        Some(draft) => draft.clear(&receipt, entry, site.store.as_ref()).map_err(|e| match e {
+    cleared(site, judged, &receipt, entry)
+}
+
+/// How many of these writes are audit entries: a receipt counts them alone.
+pub(crate) fn audit_entries(writes: &[Write]) -> usize {
+    writes.iter().filter(|write| matches!(write, Write::Audit { .. })).count()
+}
+
+fn cleared(site: &Site, judged: Judged, receipt: &Receipt, entry: usize) -> Result<Cleared, Failure> {
+    let verdict = judged.verdict();
+    match judged.into_draft() {
+        Some(draft) => draft.clear(receipt, entry, site.store.as_ref()).map_err(|e| match e {
             ClearError::Store(e) => store_failed(&e),
             other => Failure::new(Status::Failed, "E2006", other.to_string()),
         }),
@@ -474,10 +501,6 @@ pub(crate) async fn clear(site: &Site, transfer: Transfer, mut rows: Vec<Write>)
             Err(Failure::new(Status::Refused, "E3001", message))
         }
     }
-}
-
-async fn commit(site: &Site, rows: Vec<Write>) -> Result<(), Failure> {
-    site.store.commit(Batch { writes: rows }).await.map(|_| ()).map_err(|e| store_failed(&e))
 }
 
 fn store_failed(error: &StoreError) -> Failure {

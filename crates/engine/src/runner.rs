@@ -8,7 +8,7 @@
 
 use crate::engine::Shared;
 use crate::local::{self, Done, Job, Prepare, RunTools};
-use crate::remote::{Ack, Dispatch, Remote};
+use crate::remote::{self, Ack, Dispatch, Ended, Remote};
 use crate::rows;
 use crate::site::Site;
 use crate::views;
@@ -25,14 +25,30 @@ use tidegate_gate::{Destination, Question};
 use tidegate_ops::OpError;
 use tidegate_seams::{SealingKey, entropy};
 use tidegate_store::{Batch, RunRow, StoreError, Ticket, Write};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// Actions between two chances for other runs.
 const ACTIONS_AT_A_TIME: usize = 128;
 /// Rows gathered before they are handed to the store, unless something waits for them.
 const ROWS_AT_A_TIME: usize = 64;
-/// Tickets kept before they are looked at.
-const TICKETS_MAX: usize = 256;
+/// Commits on their way before their results are looked at.
+const COMMITS_MAX: usize = 256;
+
+/// A commit whose result the runner has yet to see.
+enum Commit {
+    Here(Ticket),
+    /// Awaited by the task that sends what it clears, which passes the result on.
+    Told(oneshot::Receiver<Result<(), StoreError>>),
+}
+
+impl Commit {
+    async fn done(self) -> Result<(), StoreError> {
+        match self {
+            Commit::Here(ticket) => ticket.await.map(|_| ()),
+            Commit::Told(told) => told.await.unwrap_or_else(|_| Err(StoreError::Stopped("nobody saw the commit".into()))),
+        }
+    }
+}
 
 /// What reaches a runner.
 pub(crate) enum Message {
@@ -65,7 +81,7 @@ pub(crate) struct Runner {
     pub(crate) inbox: mpsc::UnboundedReceiver<Message>,
     pub(crate) outbox: mpsc::UnboundedSender<Message>,
     pending: Vec<Write>,
-    tickets: Vec<Ticket>,
+    commits: Vec<Commit>,
     acks: Vec<Ack>,
     cancels: HashMap<AttemptId, Arc<AtomicBool>>,
 }
@@ -92,7 +108,7 @@ impl Runner {
             inbox,
             outbox,
             pending: Vec::new(),
-            tickets: Vec::new(),
+            commits: Vec::new(),
             acks: Vec::new(),
             cancels: HashMap::new(),
         }
@@ -115,7 +131,7 @@ impl Runner {
                 }
             }
             self.flush();
-            if self.tickets.len() > TICKETS_MAX || !self.acks.is_empty() {
+            if self.commits.len() > COMMITS_MAX || !self.acks.is_empty() {
                 self.barrier().await?;
             }
             let Some(message) = self.inbox.recv().await else { return Ok(Status::Running) };
@@ -190,15 +206,15 @@ impl Runner {
     fn flush(&mut self) {
         if !self.pending.is_empty() {
             let batch = Batch { writes: std::mem::take(&mut self.pending) };
-            self.tickets.push(self.site.store.commit(batch));
+            self.commits.push(Commit::Here(self.site.store.commit(batch)));
         }
     }
 
     /// Waits until every row so far is durable; then what came from elsewhere may be acknowledged.
     async fn barrier(&mut self) -> Result<(), StoreError> {
         self.flush();
-        for ticket in std::mem::take(&mut self.tickets) {
-            ticket.await?;
+        for commit in std::mem::take(&mut self.commits) {
+            commit.done().await?;
         }
         for ack in std::mem::take(&mut self.acks) {
             ack.durable();
@@ -267,23 +283,8 @@ impl Runner {
         let id = attempt.attempt;
         let step = self.shared.step_name(unit.step);
         if attempt.site != self.site.id {
-            // The intent's row and the audit entry become durable in one batch, inside dispatch.
-            self.cancels.insert(id, Arc::clone(&cancel));
-            let rows = std::mem::take(&mut self.pending);
-            let before = std::mem::take(&mut self.tickets);
-            let dispatch = Dispatch { run: self.row.run, step, attempt, rows, before };
-            let remote = Arc::clone(&self.remote);
-            let outbox = self.outbox.clone();
-            tokio::spawn(async move {
-                let ended = remote.make(dispatch).await;
-                let _ = outbox.send(Message::Remote {
-                    unit,
-                    attempt: id,
-                    outcome: ended.outcome,
-                    writes: ended.writes,
-                    ack: ended.ack,
-                });
-            });
+            self.cancels.insert(id, cancel);
+            self.send_away(unit, step, attempt);
             return Ok(());
         }
         if matches!(attempt.op.effects, Effects::Write | Effects::External) {
@@ -298,6 +299,7 @@ impl Runner {
             cancel: Arc::clone(&cancel),
             prepared: attempt.prepared,
             prepare: Some(self.prepare(unit, id)),
+            scratch: None,
         };
         if local::is_inline(job.op) {
             let done = local::run_inline(&self.site, &self.tools, job);
@@ -312,6 +314,34 @@ impl Runner {
             let _ = outbox.send(Message::Local { unit, attempt: id, done });
         });
         Ok(())
+    }
+
+    /// Has an attempt made elsewhere. Its intent and the audit entry are committed here, in the
+    /// journal's order and in one batch; the bytes leave once that is durable.
+    fn send_away(&mut self, unit: Unit, step: String, attempt: Attempt) {
+        let id = attempt.attempt;
+        let outbox = self.outbox.clone();
+        let dispatch = match Dispatch::new(&self.site, self.row.run, step, attempt) {
+            Ok(dispatch) => dispatch,
+            Err(failure) => {
+                let outcome =
+                    Outcome { result: Err(failure), total_us: 0, compute_us: 0, bytes_out: 0, bytes_in: 0, denied: 0 };
+                let _ = outbox.send(Message::Event(Event::Ended { unit, attempt: id, outcome }));
+                return;
+            }
+        };
+        let entry = remote::audit_entries(&self.pending);
+        self.pending.push(dispatch.write());
+        let ticket = self.site.store.commit(Batch { writes: std::mem::take(&mut self.pending) });
+        let (tell, told) = oneshot::channel();
+        self.commits.push(Commit::Told(told));
+        let remote = Arc::clone(&self.remote);
+        tokio::spawn(async move {
+            let receipt = ticket.await;
+            let _ = tell.send(receipt.as_ref().map(|_| ()).map_err(Clone::clone));
+            let Ended { outcome, writes, ack } = remote.make(dispatch, receipt, entry).await;
+            let _ = outbox.send(Message::Remote { unit, attempt: id, outcome, writes, ack });
+        });
     }
 
     fn prepare(&self, unit: Unit, attempt: AttemptId) -> Prepare {

@@ -21,6 +21,7 @@ use tidegate_domain::session::Load;
 use tidegate_domain::value::Value;
 use tidegate_gate::{Arrival, Cleared, Destination, Transfer};
 use tidegate_ops::{OpError, registry};
+use tidegate_store::blobs::Blobs;
 use tidegate_store::{Batch, InboxRow, StoreError, Write};
 use tidegate_transport::message::{self, Done, Failed, Outcome};
 use tidegate_transport::peer::{Peer, PeerEvent, ResendError, SendError};
@@ -153,10 +154,17 @@ impl Server {
             purpose: spec.map_or_else(|| "unknown".to_owned(), |spec| spec.name.to_owned()),
         };
         let mut writes = vec![site.gate.received(&arrival, site.now_ms())];
-        let (outcome, label) = match self.check(&attempt, run, spec)? {
+        // What arrives is worked on in memory and forgotten with the attempt: this side keeps no
+        // state of other sites' work but the recorded outcome.
+        let scratch = Arc::new(Blobs::memory([0; 32]));
+        let ready = self.check(&attempt, run, spec)?.and_then(|spec| {
+            let (input, _) = wire::unpack(&attempt.input, &attempt.blobs, &scratch)?;
+            Ok((spec, input))
+        });
+        let (outcome, label) = match ready {
             Err(error) => (self.failed(&attempt, error.code, &error.message), Label::of(Level::Internal)),
             Ok((spec, input)) => {
-                let (outcome, label, more) = self.make(&attempt, run, spec, input, cancel).await;
+                let (outcome, label, more) = self.make(&attempt, run, spec, input, scratch, cancel).await;
                 writes.extend(more);
                 (outcome, label)
             }
@@ -191,13 +199,12 @@ impl Server {
     }
 
     /// Whether the attempt can be made here at all.
-    #[expect(clippy::type_complexity, reason = "a store's failure is not an attempt's")]
     fn check(
         &self,
         attempt: &message::Attempt,
         run: RunId,
         spec: Option<&'static OpSpec>,
-    ) -> Result<Result<(&'static OpSpec, Value), OpError>, StoreError> {
+    ) -> Result<Result<&'static OpSpec, OpError>, StoreError> {
         let Some(spec) = spec.filter(|spec| spec.sites.contains(&self.site.kind)) else {
             return Ok(Err(OpError::new("E4009", "this site does not run that operation")));
         };
@@ -208,7 +215,7 @@ impl Server {
         if self.site.store.highest_token(run, attempt.unit)?.is_some_and(|seen| seen > attempt.token) {
             return Ok(Err(OpError::new("E4011", "a later attempt of this step was already made")));
         }
-        Ok(wire::unpack(&attempt.input, &attempt.blobs, &self.site.blobs).map(|(value, _)| (spec, value)))
+        Ok(Ok(spec))
     }
 
     async fn make(
@@ -217,6 +224,7 @@ impl Server {
         run: RunId,
         spec: &'static OpSpec,
         input: Value,
+        scratch: Arc<Blobs>,
         cancel: Arc<AtomicBool>,
     ) -> (Outcome, Label, Vec<Write>) {
         let site = &self.site;
@@ -231,6 +239,7 @@ impl Server {
             cancel,
             prepared: None,
             prepare: None,
+            scratch: Some(Arc::clone(&scratch)),
         };
         let done = if local::is_inline(spec.name) {
             local::run_inline(site, &tools, job)
@@ -239,7 +248,7 @@ impl Server {
         };
         let compute_us = done.outcome.compute_us;
         let (result, label) = match done.outcome.result {
-            Ok(value) => match wire::pack(&value, &site.blobs) {
+            Ok(value) => match wire::pack(&value, &scratch) {
                 Ok(packed) => (Ok(Done { value: packed.bytes, blobs: packed.blobs }), value.joined_label()),
                 Err(error) => (Err(failed_of(&error.into())), input_label),
             },

@@ -8,6 +8,7 @@
 
 use crate::audit::{AuditEntry, Direction, EntryKind, TransferState};
 use crate::owner::PolicyVersion;
+use crate::gate::Gate;
 use crate::question::Destination;
 use bytes::Bytes;
 use std::fmt;
@@ -27,6 +28,7 @@ pub struct Draft {
     pub(crate) expires_ms: u64,
     pub(crate) salt: [u8; 16],
     pub(crate) body: Vec<u8>,
+    pub(crate) gate: Gate,
 }
 
 /// What is known of cleared bytes besides themselves: enough for the `sent` entry that follows.
@@ -66,6 +68,7 @@ pub struct Cleared {
     payload: Bytes,
     policy: PolicyVersion,
     expires_ms: u64,
+    gate: Gate,
 }
 
 /// Why a draft did not become cleared bytes. Nothing may be sent; judge again.
@@ -133,7 +136,7 @@ impl Draft {
             return Err(ClearError::OtherEntry { seq });
         }
         let meta = ClearedMeta { seq, hash, ..self.meta };
-        Ok(Cleared { meta, payload: self.payload, policy: self.policy, expires_ms: self.expires_ms })
+        Ok(Cleared { meta, payload: self.payload, policy: self.policy, expires_ms: self.expires_ms, gate: self.gate })
     }
 }
 
@@ -176,6 +179,11 @@ impl Cleared {
     /// What `Gate::sent` needs once they are gone.
     pub fn meta(&self) -> &ClearedMeta {
         &self.meta
+    }
+
+    /// Whether they may still be sent at `now_ms`, under the policies that their gate has now.
+    pub fn is_fresh(&self, now_ms: u64) -> bool {
+        self.check(now_ms, self.gate.policy_version()).is_ok()
     }
 
     /// Whether they may still be sent at `now_ms` under `policy`. Ask right before sending.

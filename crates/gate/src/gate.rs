@@ -235,7 +235,8 @@ impl Gate {
         };
         let (salt, nonce) = self.salt_and_nonce();
         let body = meta.entry(TransferState::Intent, now_ms, nonce).encode();
-        Draft { meta, payload: t.payload, policy, expires_ms: now_ms.saturating_add(CLEARANCE_MS), salt, body }
+        let expires_ms = now_ms.saturating_add(CLEARANCE_MS);
+        Draft { meta, payload: t.payload, policy, expires_ms, salt, body, gate: self.clone() }
     }
 
     /// A refusal tells the size, but no digest: digests of what was not cleared stay unknown.

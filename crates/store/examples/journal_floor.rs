@@ -62,6 +62,9 @@ fn main() {
         let verified = store.verify().unwrap();
         let count = verified.journal_rows + verified.audit_entries;
         println!("    verify of {count} rows: {:.2} s", began.elapsed().as_secs_f64());
+        let began = Instant::now();
+        let count = store.journal(RunId { realm: Realm::LOCAL, bits: 0 }).unwrap().len();
+        println!("    reading one run's journal of {count} rows: {:.2} s", began.elapsed().as_secs_f64());
         store.close().unwrap();
         drop(store);
         let began = Instant::now();

@@ -23,7 +23,7 @@ pub trait Parcel: sealed::Sealed + Send + Sync + 'static {
 mod sealed {
     pub trait Sealed {}
     impl Sealed for tidegate_gate::Cleared {}
-    #[cfg(any(test, feature = "uncleared"))]
+    #[cfg(test)]
     impl Sealed for bytes::Bytes {}
 }
 
@@ -33,11 +33,11 @@ impl Parcel for Cleared {
     }
 
     fn may_go(&self, site: SiteId, wall_ms: u64) -> bool {
-        self.destination().site == site && wall_ms < self.expires_ms()
+        self.destination().site == site && self.is_fresh(wall_ms)
     }
 }
 
-#[cfg(any(test, feature = "uncleared"))]
+#[cfg(test)]
 impl Parcel for Bytes {
     fn bytes(&self) -> &Bytes {
         self

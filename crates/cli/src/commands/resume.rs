@@ -18,5 +18,10 @@ pub async fn resume(run: &str, common: Common) -> Outcome {
         super::leave(owned).await;
         return Err(failed);
     }
+    let stuck = owned.supervisor.as_ref().and_then(|s| s.running.stuck.iter().find(|(stuck, _)| stuck == run).cloned());
+    if let Some((_, why)) = stuck {
+        super::leave(owned).await;
+        return Err(Failed::new("E2005", format!("{run} cannot go on: {why}")));
+    }
     run::watch(plan, owned.client, owned.supervisor, run, common.json).await
 }

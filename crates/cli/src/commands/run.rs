@@ -15,6 +15,12 @@ use tidegate_domain::limits;
 use tidegate_domain::workflow::{InputType, Mistake, Workflow, read};
 use tidegate_ops::registry;
 
+/// How long to wait before a node that did not answer is asked again.
+const AGAIN_AFTER: std::time::Duration = std::time::Duration::from_millis(100);
+/// How often a node may say that it does not work on a run before the command gives up: a node
+/// that is just ending or starting says so too.
+const IDLE_MAX: u32 = 30;
+
 /// What was asked for.
 pub struct Wanted {
     pub workflow: PathBuf,
@@ -77,6 +83,7 @@ pub async fn watch(
     let interrupted = tokio::signal::ctrl_c();
     tokio::pin!(interrupted);
     let mut asked_to_stop = false;
+    let mut idle = 0;
     let finished = loop {
         let followed = tokio::select! {
             followed = follow(&client, run, &mut screen) => followed,
@@ -91,18 +98,31 @@ pub async fn watch(
                 continue;
             }
         };
-        match followed {
-            Ok(finished) => break finished,
-            Err(_) if supervisor.is_some() => {
-                // Our node died; the supervisor starts it again, and it resumes the run.
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        let failed = match followed {
+            Ok(Followed::Ended(finished)) => break finished,
+            Ok(Followed::Idle) => {
+                idle += 1;
+                let message = format!("the node does not go on with {run}: see device/stderr.log in the data folder");
+                (idle >= IDLE_MAX).then(|| Failed::new("E2005", message))
             }
-            Err(_) => {
-                // The folder's owner is gone: this command takes over, and its node resumes.
-                let owned = owner::find_or_start(plan.clone()).await?;
-                client = owned.client;
-                supervisor = owned.supervisor;
+            // The node does not answer: it may again.
+            Err(failed) if failed.is_absence() => None,
+            // It answers, and will say the same the next time.
+            Err(failed) => Some(failed),
+        };
+        if let Some(failed) = failed {
+            if let Some(supervisor) = supervisor {
+                supervisor.stop().await;
             }
+            return Err(failed);
+        }
+        // If our node died, the supervisor starts it again, and it resumes the run.
+        tokio::time::sleep(AGAIN_AFTER).await;
+        if supervisor.is_none() && !client.answers().await {
+            // The folder's owner is gone: this command takes over, and its node resumes.
+            let owned = owner::find_or_start(plan.clone()).await?;
+            client = owned.client;
+            supervisor = owned.supervisor;
         }
     };
     screen.finish(&finished);
@@ -119,15 +139,20 @@ async fn gave_up(supervisor: &mut Option<Supervisor>) -> Failed {
     }
 }
 
-async fn follow(client: &Client, run: &str, screen: &mut Screen) -> Result<Json, Failed> {
+/// What following a run came to.
+enum Followed {
+    /// Its last line.
+    Ended(Json),
+    /// It has not ended, and the node does not work on it.
+    Idle,
+}
+
+async fn follow(client: &Client, run: &str, screen: &mut Screen) -> Result<Followed, Failed> {
     let mut lines = client.lines(&format!("/v1/runs/{run}/events?progress=true")).await?;
     while let Some(line) = lines.next().await? {
         if line.get("type").and_then(Json::as_str) == Some("run.finished") {
             let status = line.get("status").and_then(Json::as_str).unwrap_or_default();
-            if status != "running" {
-                return Ok(line);
-            }
-            break;
+            return Ok(if status == "running" { Followed::Idle } else { Followed::Ended(line) });
         }
         screen.line(&line);
     }

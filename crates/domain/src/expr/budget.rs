@@ -101,7 +101,11 @@ impl Budget {
     }
 
     /// A compiled pattern, from this evaluation's own store of them.
-    pub(super) fn pattern(&self, pattern: &str, compile: impl FnOnce() -> Option<regex::Regex>) -> Result<Option<Arc<regex::Regex>>, Dry> {
+    pub(super) fn pattern(
+        &self,
+        pattern: &str,
+        compile: impl FnOnce() -> Option<regex::Regex>,
+    ) -> Result<Option<Arc<regex::Regex>>, Dry> {
         let mut patterns = self.0.patterns.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(found) = patterns.get(pattern) {
             return Ok(Some(Arc::clone(found)));

@@ -25,7 +25,12 @@ pub(super) fn variable(n: usize) -> String {
 }
 
 /// Evaluates what is not a bare path.
-pub(super) fn evaluate(expr: &Expr, program: &IdedExpr, scope: &dyn Scope, budget: &Budget) -> Result<Value, EvalError> {
+pub(super) fn evaluate(
+    expr: &Expr,
+    program: &IdedExpr,
+    scope: &dyn Scope,
+    budget: &Budget,
+) -> Result<Value, EvalError> {
     let mut intake = Intake { label: Label::PUBLIC, nodes: 0 };
     let mut context = Context::with_env(Arc::clone(&functions::ENV));
     context.add_variable_as_val(functions::BUDGET, Box::new(budget.clone()));
@@ -232,7 +237,9 @@ fn give(value: &dyn Val, label: &Label, depth: usize, nodes: &mut usize) -> Resu
     } else if let Some(blob) = value.downcast_ref::<Blob>() {
         Node::Blob(blob.0)
     } else if let Some(list) = value.downcast_ref::<CelList>() {
-        Node::List(list.inner().iter().map(|item| give(item.as_ref(), label, depth + 1, nodes)).collect::<Result<_, _>>()?)
+        Node::List(
+            list.inner().iter().map(|item| give(item.as_ref(), label, depth + 1, nodes)).collect::<Result<_, _>>()?,
+        )
     } else if let Some(map) = value.downcast_ref::<CelMap>() {
         let mut members = BTreeMap::new();
         for (key, member) in map.inner() {

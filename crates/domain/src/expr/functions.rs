@@ -71,9 +71,34 @@ pub(super) const KNOWN: &[Known] = &[
 
 /// The names an author may call, macros included; for hints and docs.
 pub const NAMES: &[&str] = &[
-    "size", "has", "all", "exists", "exists_one", "map", "filter", "contains", "startsWith", "endsWith", "matches",
-    "string", "int", "double", "bool", "min", "max", "join", "lower", "upper", "trim", "split", "replace", "distinct",
-    "sort", "first", "last", "get",
+    "size",
+    "has",
+    "all",
+    "exists",
+    "exists_one",
+    "map",
+    "filter",
+    "contains",
+    "startsWith",
+    "endsWith",
+    "matches",
+    "string",
+    "int",
+    "double",
+    "bool",
+    "min",
+    "max",
+    "join",
+    "lower",
+    "upper",
+    "trim",
+    "split",
+    "replace",
+    "distinct",
+    "sort",
+    "first",
+    "last",
+    "get",
 ];
 
 /// CEL's standard environment plus our functions, made once.
@@ -225,7 +250,9 @@ fn extreme<'b, 'v>(function: &str, mut args: Args<'b, 'v>, wanted: Ordering) -> 
     }
     let best = {
         let values: Vec<&dyn Val> = match args.as_slice() {
-            [only] if only.downcast_ref::<CelList>().is_some() => list(function, only)?.iter().map(|v| v.as_ref() as &dyn Val).collect(),
+            [only] if only.downcast_ref::<CelList>().is_some() => {
+                list(function, only)?.iter().map(|v| v.as_ref() as &dyn Val).collect()
+            }
             several => several.iter().map(|v| v.as_ref() as &dyn Val).collect(),
         };
         if values.is_empty() {

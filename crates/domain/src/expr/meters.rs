@@ -62,9 +62,7 @@ pub(super) fn enter<'b, 'v>(mut args: Args<'b, 'v>) -> Outcome<'b, 'v> {
 
 /// Whether comparing the two would ask what is in a blob.
 fn compares_blobs(a: (&dyn Val, Weight), b: (&dyn Val, Weight)) -> bool {
-    let holds = |(value, weight): (&dyn Val, Weight)| {
-        weight.blobs || value.downcast_ref::<CelString>().is_some()
-    };
+    let holds = |(value, weight): (&dyn Val, Weight)| weight.blobs || value.downcast_ref::<CelString>().is_some();
     (a.1.blobs && holds(b)) || (b.1.blobs && holds(a))
 }
 
@@ -87,7 +85,10 @@ pub(super) fn within<'b, 'v>(mut args: Args<'b, 'v>) -> Outcome<'b, 'v> {
     let budget = meter_of(&mut args)?;
     let (needle, hay) = (args[0].as_ref(), args[1].as_ref());
     let weights = (budget.spend_value(needle)?, budget.spend_value(hay)?);
-    if weights.0.blobs || is_blob(hay) || (hay.downcast_ref::<CelList>().is_some() && compares_blobs((needle, weights.0), (hay, weights.1))) {
+    if weights.0.blobs
+        || is_blob(hay)
+        || (hay.downcast_ref::<CelList>().is_some() && compares_blobs((needle, weights.0), (hay, weights.1)))
+    {
         budget.touch_blob();
     }
     let container = hay.as_container().ok_or_else(|| fail("in", "takes a list or a map on its right"))?;
@@ -106,6 +107,9 @@ pub(super) fn plus<'b, 'v>(mut args: Args<'b, 'v>) -> Outcome<'b, 'v> {
     let same_kind = left.get_type().kind() == right.get_type().kind();
     match left.as_adder().filter(|_| same_kind) {
         Some(adder) => Ok(CowVal::Owned(adder.add(right)?.into_owned())),
-        None => Err(ExecutionError::no_such_overload("+", vec![left.get_type().name().to_owned(), right.get_type().name().to_owned()])),
+        None => Err(ExecutionError::no_such_overload(
+            "+",
+            vec![left.get_type().name().to_owned(), right.get_type().name().to_owned()],
+        )),
     }
 }

@@ -38,8 +38,27 @@ pub const RESERVED_ROOTS: &[&str] = &["inputs", "item", "index", "run"];
 
 /// Words that CEL keeps for itself, which no step can be called.
 pub const RESERVED_WORDS: &[&str] = &[
-    "as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in", "let", "loop",
-    "namespace", "null", "package", "return", "true", "var", "void", "while",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "false",
+    "for",
+    "function",
+    "if",
+    "import",
+    "in",
+    "let",
+    "loop",
+    "namespace",
+    "null",
+    "package",
+    "return",
+    "true",
+    "var",
+    "void",
+    "while",
 ];
 
 /// A parsed expression.
@@ -205,7 +224,9 @@ pub enum EvalError {
         path: String,
     },
     /// It reads the inside of a blob.
-    #[error("`{expression}` reads a value that is kept as a blob; give it to an operation instead (`text.extract`, `text.chunk`), or pass it on by its bare path")]
+    #[error(
+        "`{expression}` reads a value that is kept as a blob; give it to an operation instead (`text.extract`, `text.chunk`), or pass it on by its bare path"
+    )]
     Blob {
         /// The expression.
         expression: String,
@@ -250,7 +271,12 @@ impl Expr {
         }
         let shifted = |e: ExprError| ExprError { offset: (e.offset + shift).min(source.len()), ..e };
         let planned = plan::plan(body).map_err(shifted)?;
-        Ok(Expr(Arc::new(Inner { source: source.trim().to_owned(), optional, reads: planned.reads, program: planned.program })))
+        Ok(Expr(Arc::new(Inner {
+            source: source.trim().to_owned(),
+            optional,
+            reads: planned.reads,
+            program: planned.program,
+        })))
     }
 
     /// Where the `}` stands that ends the expression starting at byte `from` of `text`.

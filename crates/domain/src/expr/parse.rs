@@ -14,8 +14,8 @@ use super::scan::{Kind, Token, tokens};
 use super::{ExprError, RESERVED_WORDS};
 use cel::IdedExpr;
 use cel::common::ast::{
-    CallExpr, ComprehensionExpr, EntryExpr, Expr as Tree, IdedEntryExpr, ListExpr, LiteralValue, MapEntryExpr, MapExpr, SelectExpr,
-    operators,
+    CallExpr, ComprehensionExpr, EntryExpr, Expr as Tree, IdedEntryExpr, ListExpr, LiteralValue, MapEntryExpr, MapExpr,
+    SelectExpr, operators,
 };
 
 /// How deep a tree may be. With the meters in it, the interpreter goes down two levels for one
@@ -167,7 +167,8 @@ impl Parser {
         if self.takes("-") {
             // The lowest integer has no positive twin, so the sign belongs to the number.
             if let Kind::Int(number) = self.here().kind {
-                let number = i64::try_from(-i128::from(number)).map_err(|_| ExprError::new("a number larger than 64 bits", at))?;
+                let number = i64::try_from(-i128::from(number))
+                    .map_err(|_| ExprError::new("a number larger than 64 bits", at))?;
                 self.advance();
                 let literal = self.grow(at, 0, Tree::Literal(LiteralValue::Int(number.into())))?;
                 return self.postfix(literal);
@@ -241,7 +242,11 @@ impl Parser {
             Kind::Sign("[") => {
                 let items = self.nested(|p| p.list("]"))?;
                 let below = items.iter().map(|item| item.depth).max().unwrap_or(0);
-                return self.grow(at, below, Tree::List(ListExpr::new(items.into_iter().map(|item| item.tree).collect())));
+                return self.grow(
+                    at,
+                    below,
+                    Tree::List(ListExpr::new(items.into_iter().map(|item| item.tree).collect())),
+                );
             }
             Kind::Sign("{") => return self.nested(|p| p.map(at)),
             _ => {
@@ -299,7 +304,11 @@ impl Parser {
             && let Tree::Select(mut select) = arg.tree.expr
         {
             select.test = true;
-            return Ok(Grown { tree: IdedExpr { id: at as u64, expr: Tree::Select(select) }, depth: arg.depth, names: 0 });
+            return Ok(Grown {
+                tree: IdedExpr { id: at as u64, expr: Tree::Select(select) },
+                depth: arg.depth,
+                names: 0,
+            });
         }
         Err(ExprError::new("`has` takes one path that ends in a name: `has(inputs.folder)`", at))
     }
@@ -336,9 +345,8 @@ impl Parser {
         let call = |name: &str, args: Vec<IdedExpr>| {
             node(Tree::Call(CallExpr { func_name: name.to_owned(), target: None, args }))
         };
-        let append = |item: IdedExpr| {
-            call(operators::ADD, vec![accumulator(), node(Tree::List(ListExpr::new(vec![item])))])
-        };
+        let append =
+            |item: IdedExpr| call(operators::ADD, vec![accumulator(), node(Tree::List(ListExpr::new(vec![item])))]);
         let conditional = |condition, yes| call(operators::CONDITIONAL, vec![condition, yes, accumulator()]);
         let forever = literal(LiteralValue::Boolean(true.into()));
         let (init, condition, step, result) = match name {

@@ -95,7 +95,9 @@ impl Planner {
         let offset = id as usize;
         let (expr, cost) = match tree.expr {
             Tree::Ident(name) => (Tree::Ident(name), 1),
-            Tree::Literal(LiteralValue::Bytes(_)) => return Err(ExprError::new("bytes have no place in an expression", offset)),
+            Tree::Literal(LiteralValue::Bytes(_)) => {
+                return Err(ExprError::new("bytes have no place in an expression", offset));
+            }
             Tree::Literal(literal) => (Tree::Literal(literal), 1),
             Tree::Select(mut select) => {
                 if select.test
@@ -154,7 +156,9 @@ impl Planner {
                 loops.iter_range = metered(meters::ENTER, id, vec![range, body]);
                 (Tree::Comprehension(loops), cost + more + c + 2)
             }
-            Tree::Struct(_) => return Err(ExprError::new("only maps can be written here: `{\"name\": value}`", offset)),
+            Tree::Struct(_) => {
+                return Err(ExprError::new("only maps can be written here: `{\"name\": value}`", offset));
+            }
             Tree::Unspecified => return Err(ExprError::new("not an expression", offset)),
         };
         Ok((IdedExpr { id, expr }, cost))

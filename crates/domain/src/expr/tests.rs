@@ -52,22 +52,30 @@ fn json(text: &str) -> Value {
 }
 
 fn blob() -> Value {
-    Value::new(Node::Blob(BlobRef { id: BlobId::Keyed([7; 32]), size: 99_999, kind: BlobKind::Text }), Label::of(Level::Confidential))
+    Value::new(
+        Node::Blob(BlobRef { id: BlobId::Keyed([7; 32]), size: 99_999, kind: BlobKind::Text }),
+        Label::of(Level::Confidential),
+    )
 }
 
 fn world() -> World {
     let roots = [
         ("inputs", r#"{"n": 3, "x": 1.5, "name": "Ada", "none": null, "flag": true}"#),
-        ("scan", r#"{"files": [{"path": "b.txt", "size": 20}, {"path": "a.txt", "size": 10}, {"path": "a.txt", "size": 30}], "odd-name": 7}"#),
+        (
+            "scan",
+            r#"{"files": [{"path": "b.txt", "size": 20}, {"path": "a.txt", "size": 10}, {"path": "a.txt", "size": 30}], "odd-name": 7}"#,
+        ),
         ("index", "1"),
         ("item", r#"{"path": "a.txt"}"#),
     ];
-    let mut world = World::default();
-    world.roots = roots.into_iter().map(|(name, text)| (name.to_owned(), json(text))).collect();
+    let roots = roots.into_iter().map(|(name, text)| (name.to_owned(), json(text))).collect();
+    let mut world = World { roots, ..World::default() };
     world.roots.insert("read".to_owned(), Value::map([("text", blob()), ("title", Value::text("short"))]));
     world.missing.insert("gone".to_owned(), Label::of(Level::Internal));
     let items = vec![Some(json(r#"{"text": "one"}"#)), Some(json(r#"{"text": "two"}"#)), None];
-    world.fans.insert("extract".to_owned(), Fan { label: Label::PUBLIC, items, control: Label::of(Level::Confidential) });
+    world
+        .fans
+        .insert("extract".to_owned(), Fan { label: Label::PUBLIC, items, control: Label::of(Level::Confidential) });
     world
 }
 
@@ -108,7 +116,9 @@ fn paths() {
         ("? scan.nothing", "no value: `scan.nothing` is not there"),
         ("nobody.x", "no value: `nobody` means nothing here"),
     ]);
-    for (source, bare) in [("a", true), ("a.b[0]['c'][index].d", true), ("(a.b)", true), ("a[b]", false), ("a + 1", false), ("1", false)] {
+    for (source, bare) in
+        [("a", true), ("a.b[0]['c'][index].d", true), ("(a.b)", true), ("a[b]", false), ("a + 1", false), ("1", false)]
+    {
         assert_eq!(Expr::parse(source).unwrap().is_bare_path(), bare, "{source}");
     }
 }
@@ -199,13 +209,28 @@ fn functions() {
         ("distinct([1, 1.0, '1', [1], [1], null, null])", r#"[1,"1",[1],null]"#),
         ("sort(scan.files.map(f, f.path)) + sort(['b', 'a'])", r#"["a.txt","a.txt","b.txt","a","b"]"#),
         ("sort([3, 1.5, -2])", "[-2,1.5,3]"),
-        ("[first([]), last([1, 2]), get(inputs, 'nope', 5), inputs.get('name', ''), get([1], 9, 0), get(null, 'a', 1)]", r#"[null,2,5,"Ada",0,1]"#),
+        (
+            "[first([]), last([1, 2]), get(inputs, 'nope', 5), inputs.get('name', ''), get([1], 9, 0), get(null, 'a', 1)]",
+            r#"[null,2,5,"Ada",0,1]"#,
+        ),
     ]);
 }
 
 #[test]
 fn nothing_that_is_not_pinned_can_be_called() {
-    for name in ["timestamp", "duration", "now", "type", "dyn", "uint", "bytes", "optional.of", "cel.bind", "rand", "getFullYear"] {
+    for name in [
+        "timestamp",
+        "duration",
+        "now",
+        "type",
+        "dyn",
+        "uint",
+        "bytes",
+        "optional.of",
+        "cel.bind",
+        "rand",
+        "getFullYear",
+    ] {
         let source = format!("{name}('1')");
         let error = Expr::parse(&source).unwrap_err();
         assert!(error.message.starts_with("unknown function"), "{source}: {error}");
@@ -274,7 +299,14 @@ fn errors_name_kinds_and_never_values() {
 #[test]
 fn blobs_are_passed_on_and_never_read() {
     let world = world();
-    for source in ["read.text", "[read.text][0]", "first([read.text])", "true ? read.text : ''", "[read].map(r, r.text)[0]", "{'t': read.text}.t"] {
+    for source in [
+        "read.text",
+        "[read.text][0]",
+        "first([read.text])",
+        "true ? read.text : ''",
+        "[read].map(r, r.text)[0]",
+        "{'t': read.text}.t",
+    ] {
         let value = Expr::parse(source).unwrap().eval(&world).unwrap_or_else(|e| panic!("{source}: {e}"));
         assert_eq!((value.kind_name(), value.label.level), ("text", Level::Confidential), "{source}");
     }
@@ -331,6 +363,7 @@ fn shapes_are_read_without_what_is_inside() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "what is tested is how long it takes")]
 fn work_and_growth_are_bounded() {
     let mut world = World::default();
     world.roots.insert("l".to_owned(), Value::list((0..500).map(Value::int).collect()));
@@ -354,7 +387,11 @@ fn work_and_growth_are_bounded() {
         "l.map(n, max(l))",
     ] {
         let expr = Expr::parse(source).unwrap();
-        assert_eq!(expr.eval_within(&world, 20_000), Err(EvalError::Steps { expression: source.to_owned() }), "{source}");
+        assert_eq!(
+            expr.eval_within(&world, 20_000),
+            Err(EvalError::Steps { expression: source.to_owned() }),
+            "{source}"
+        );
     }
     assert!(Expr::parse("l.filter(a, a % 2 == 0).map(a, a * a).all(a, a >= 0)").unwrap().eval(&world).is_ok());
     // The whole of the limit, once; a debug build on a busy machine takes its time.
@@ -365,16 +402,29 @@ fn work_and_growth_are_bounded() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "what is tested is how long it takes")]
 fn hostile_texts_neither_overflow_the_stack_nor_take_long() {
     let run = || {
         let world = world();
         let nested = |open: &str, close: &str, times: usize| format!("{}1{}", open.repeat(times), close.repeat(times));
-        let mut texts: Vec<String> = ["(", "[", "{", "!", "-", "a.", "a[", "size(", "1+", "true?", "'", "{1:", "a.map(x,", "\"\\", "//", "r'"]
-            .iter()
-            .map(|piece| piece.repeat(limits::EXPRESSION_BYTES_MAX / piece.len()))
-            .collect();
+        let mut texts: Vec<String> =
+            ["(", "[", "{", "!", "-", "a.", "a[", "size(", "1+", "true?", "'", "{1:", "a.map(x,", "\"\\", "//", "r'"]
+                .iter()
+                .map(|piece| piece.repeat(limits::EXPRESSION_BYTES_MAX / piece.len()))
+                .collect();
         for times in [1, 8, 16, 17, 18, 19, 23, 24, 25, 32, 100] {
-            for (open, close) in [("(", ")"), ("[", "]"), ("{1:", "}"), ("size(", ")"), ("upper(", ")"), ("!", ""), ("-", ""), ("true ? 1 : ", ""), ("[[0]][", "][0]"), ("[1].map(x,", ")")] {
+            for (open, close) in [
+                ("(", ")"),
+                ("[", "]"),
+                ("{1:", "}"),
+                ("size(", ")"),
+                ("upper(", ")"),
+                ("!", ""),
+                ("-", ""),
+                ("true ? 1 : ", ""),
+                ("[[0]][", "][0]"),
+                ("[1].map(x,", ")"),
+            ] {
                 texts.push(nested(open, close, times));
             }
             texts.push(vec!["1"; times].join("+"));
@@ -388,7 +438,12 @@ fn hostile_texts_neither_overflow_the_stack_nor_take_long() {
         for text in texts {
             let start = Instant::now();
             outcome(&text, &world);
-            assert!(start.elapsed() < Duration::from_millis(500), "{}… took {:?}", &text[..text.len().min(40)], start.elapsed());
+            assert!(
+                start.elapsed() < Duration::from_millis(500),
+                "{}… took {:?}",
+                &text[..text.len().min(40)],
+                start.elapsed()
+            );
         }
     };
     // The smallest stack that a thread of ours has.
@@ -474,9 +529,68 @@ fn covered(world: &World, read: &Read) -> Label {
 
 /// Tokens that make many sound and many broken expressions.
 const TOKENS: &[&str] = &[
-    "a", "b", "a.x", "a.l", "index", "extract", "scan", "gone", "1", "0", "-1", "2.5", "9223372036854775807", "'t'", "''", "null", "true", "false", "(",
-    ")", "[", "]", "{", "}", ".", ",", ":", "?", "+", "-", "*", "/", "%", "!", "==", "!=", "<", ">=", "&&", "||", "in", ".map(x, ", ".filter(x, ", ".exists(x, ",
-    "size(", "has(", "sort(", "join(", "get(", "min(", "matches(", ".contains(", "string(", "int(", "double(", "x", "//", "\\", "'", "@", "$", "é",
+    "a",
+    "b",
+    "a.x",
+    "a.l",
+    "index",
+    "extract",
+    "scan",
+    "gone",
+    "1",
+    "0",
+    "-1",
+    "2.5",
+    "9223372036854775807",
+    "'t'",
+    "''",
+    "null",
+    "true",
+    "false",
+    "(",
+    ")",
+    "[",
+    "]",
+    "{",
+    "}",
+    ".",
+    ",",
+    ":",
+    "?",
+    "+",
+    "-",
+    "*",
+    "/",
+    "%",
+    "!",
+    "==",
+    "!=",
+    "<",
+    ">=",
+    "&&",
+    "||",
+    "in",
+    ".map(x, ",
+    ".filter(x, ",
+    ".exists(x, ",
+    "size(",
+    "has(",
+    "sort(",
+    "join(",
+    "get(",
+    "min(",
+    "matches(",
+    ".contains(",
+    "string(",
+    "int(",
+    "double(",
+    "x",
+    "//",
+    "\\",
+    "'",
+    "@",
+    "$",
+    "é",
 ];
 
 proptest! {

@@ -237,8 +237,9 @@ impl Decision {
                     .min_by_key(|c| c.total_us());
                 match next {
                     Some(next) => format!(
-                        "fastest: {} here against {} on the {}",
+                        "fastest: {} on the {} against {} on the {}",
                         duration(winner.total_us()),
+                        winner.kind.as_str(),
                         duration(next.total_us()),
                         next.kind.as_str()
                     ),

@@ -36,7 +36,7 @@ fn site(kind: SiteKind, speed_permille: u32) -> SiteView {
     }
 }
 
-fn request(op: &'static OpSpec, place: &Place) -> Request<'_> {
+fn request<'p>(op: &'static OpSpec, place: &'p Place) -> Request<'p> {
     Request { op, input_bytes: 1_000, place, elapsed_ms: 0, snapshot_version: 3 }
 }
 
@@ -54,7 +54,7 @@ fn on_equal_machines_work_stays() {
     let sites = [site(SiteKind::Device, 1_000), site(SiteKind::Hub, 1_000)];
     let decision = decide(&request(&PURE, &place), &sites, &cleared);
     assert_eq!(decision.winner().unwrap().kind, SiteKind::Device);
-    assert_eq!(decision.reason(), "fastest: 1.1 ms here against 2.6 ms on the hub");
+    assert_eq!(decision.reason(), "fastest: 1.1 ms on the device against 2.6 ms on the hub");
 }
 
 #[test]

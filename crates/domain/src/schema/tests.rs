@@ -41,7 +41,11 @@ fn mismatches_name_the_place_and_never_the_content() {
         ],
     );
     mismatches(Type::Bool, "null", &["expected `true` or `false`, found null"]);
-    mismatches(Type::Int { min: 1, max: 5 }, "9", &["expected an integer from 1 to 5, found an integer outside of that"]);
+    mismatches(
+        Type::Int { min: 1, max: 5 },
+        "9",
+        &["expected an integer from 1 to 5, found an integer outside of that"],
+    );
     mismatches(Type::Int { min: 1, max: 5 }, "1.5", &["expected an integer from 1 to 5, found number"]);
 }
 

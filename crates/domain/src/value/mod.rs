@@ -276,7 +276,14 @@ impl Value {
 
     /// The name of the kind of node, for messages.
     pub fn kind_name(&self) -> &'static str {
-        match &self.node {
+        self.node.kind_name()
+    }
+}
+
+impl Node {
+    /// Its kind's name, for messages.
+    pub fn kind_name(&self) -> &'static str {
+        match self {
             Node::Null => "null",
             Node::Bool(_) => "bool",
             Node::Int(_) => "integer",
@@ -290,17 +297,23 @@ impl Value {
     }
 }
 
+impl fmt::Debug for Node {
+    /// Shape, never content.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Node::List(items) => write!(f, "list of {}", items.len()),
+            Node::Map(members) => write!(f, "map of {}", members.len()),
+            Node::Text(text) => write!(f, "text of {} bytes", text.len()),
+            Node::Blob(blob) => write!(f, "{} of {} bytes", self.kind_name(), blob.size),
+            _ => f.write_str(self.kind_name()),
+        }
+    }
+}
+
 impl fmt::Debug for Value {
     /// Shape and label, never content.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.node {
-            Node::List(items) => write!(f, "list of {}", items.len())?,
-            Node::Map(members) => write!(f, "map of {}", members.len())?,
-            Node::Text(text) => write!(f, "text of {} bytes", text.len())?,
-            Node::Blob(blob) => write!(f, "{} of {} bytes", self.kind_name(), blob.size)?,
-            _ => f.write_str(self.kind_name())?,
-        }
-        write!(f, " [{}]", self.label)
+        write!(f, "{:?} [{}]", self.node, self.label)
     }
 }
 

@@ -18,8 +18,16 @@ impl Workflow {
         let mut mistakes = Vec::new();
         for name in set.keys().filter(|name| !self.inputs.contains_key(*name)) {
             let names = || self.inputs.keys().map(String::as_str);
-            let all = if self.inputs.is_empty() { "the workflow has no inputs".to_owned() } else { format!("there are {}", quoted(names())) };
-            mistakes.push(Mistake::new("E1021", &nowhere, format!("there is no input `{name}`")).nearest(name, names(), all));
+            let all = if self.inputs.is_empty() {
+                "the workflow has no inputs".to_owned()
+            } else {
+                format!("there are {}", quoted(names()))
+            };
+            mistakes.push(Mistake::new("E1021", &nowhere, format!("there is no input `{name}`")).nearest(
+                name,
+                names(),
+                all,
+            ));
         }
         for (name, input) in &self.inputs {
             let value = match (set.get(name), &input.default) {
@@ -55,7 +63,9 @@ fn parse(ty: InputType, text: &str) -> Result<Value, &'static str> {
             _ => Err("an integer of at most 53 bits"),
         },
         InputType::Number => match text.trim().parse::<f64>() {
-            Ok(number) if number.fract() == 0.0 && number.abs() <= limits::SAFE_INTEGER_MAX as f64 => Ok(Value::int(number as i64)),
+            Ok(number) if number.fract() == 0.0 && number.abs() <= limits::SAFE_INTEGER_MAX as f64 => {
+                Ok(Value::int(number as i64))
+            }
             Ok(number) if number.is_finite() => Ok(Value::new(Node::Float(number), Label::PUBLIC)),
             _ => Err("a number"),
         },
@@ -64,9 +74,8 @@ fn parse(ty: InputType, text: &str) -> Result<Value, &'static str> {
             "false" => Ok(Value::bool(false)),
             _ => Err("`true` or `false`"),
         },
-        InputType::Json => serde_json::from_str(text)
-            .ok()
-            .and_then(|tree| Value::from_tree(tree, &Label::PUBLIC).ok())
-            .ok_or("JSON"),
+        InputType::Json => {
+            serde_json::from_str(text).ok().and_then(|tree| Value::from_tree(tree, &Label::PUBLIC).ok()).ok_or("JSON")
+        }
     }
 }

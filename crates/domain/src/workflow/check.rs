@@ -46,7 +46,8 @@ pub(super) fn check(file: &mut File, uses: &[Use], mistakes: &mut Vec<Mistake>) 
         if let Some(first) = by_id.get(&draft.step.id) {
             let line = file.steps[*first].id_at.line;
             let message = format!("`{}` is the id of two steps", draft.step.id);
-            mistakes.push(Mistake::new("E1015", &draft.id_at, message).hint(format!("the first one is in line {line}")));
+            mistakes
+                .push(Mistake::new("E1015", &draft.id_at, message).hint(format!("the first one is in line {line}")));
         } else {
             by_id.insert(draft.step.id.clone(), at);
         }
@@ -95,10 +96,12 @@ struct Checker<'a> {
 impl Checker<'_> {
     /// Follows one read; the step that it names, if it does.
     fn reference(&self, used: &Use, read: &Read, mistakes: &mut Vec<Mistake>) -> Option<usize> {
-        let fan_out = used.role.step().and_then(|at| self.file.steps.get(at)).is_some_and(|draft| draft.step.each.is_some());
+        let fan_out =
+            used.role.step().and_then(|at| self.file.steps.get(at)).is_some_and(|draft| draft.step.each.is_some());
         if read.is_per_item() && (!fan_out || matches!(used.role, Where::Each(_) | Where::Output)) {
             let name = if read.root == "item" { "item" } else { "index" };
-            let mistake = Mistake::new("E1018", &used.at, format!("`{name}` means nothing outside of a step with `each`"));
+            let mistake =
+                Mistake::new("E1018", &used.at, format!("`{name}` means nothing outside of a step with `each`"));
             mistakes.push(match used.role {
                 Where::Each(_) => mistake.hint("the list itself is made before there is an item"),
                 _ => mistake,
@@ -128,7 +131,11 @@ impl Checker<'_> {
         }
         let mistake = Mistake::new("E1016", &used.at, format!("there is no input `{name}`"));
         let names = || self.file.inputs.keys().map(String::as_str);
-        let otherwise = if self.file.inputs.is_empty() { "declare it under `inputs`".to_owned() } else { format!("there are {}", quoted(names())) };
+        let otherwise = if self.file.inputs.is_empty() {
+            "declare it under `inputs`".to_owned()
+        } else {
+            format!("there are {}", quoted(names()))
+        };
         mistakes.push(mistake.nearest(name, names(), otherwise));
     }
 
@@ -156,7 +163,8 @@ impl Checker<'_> {
         let prefix = format!("{root}-");
         if let Some(dashed) = self.by_id.keys().find(|id| id.starts_with(&prefix)) {
             let better = dashed.replace('-', "_");
-            return mistake.hint(format!("`-` means minus in an expression: call the step `{better}` instead of `{dashed}`"));
+            return mistake
+                .hint(format!("`-` means minus in an expression: call the step `{better}` instead of `{dashed}`"));
         }
         if self.file.inputs.contains_key(root) {
             return mistake.hint(format!("did you mean `inputs.{root}`?"));
@@ -182,7 +190,10 @@ impl Checker<'_> {
                 Some((Segment::Name(name), _)) => {
                     return Err(Misread {
                         message: format!("`{}` runs once for each item, so that its output is a list", draft.step.id),
-                        hint: Some(format!("`{0}[index].{name}` is the current item's, `{0}.map(x, x.{name})` all of them", draft.step.id)),
+                        hint: Some(format!(
+                            "`{0}[index].{name}` is the current item's, `{0}.map(x, x.{name})` all of them",
+                            draft.step.id
+                        )),
                     });
                 }
                 Some((_, rest)) => keys = rest,
@@ -244,9 +255,17 @@ fn follow(mut ty: Type, keys: &[Segment]) -> Result<Shape, Misread> {
             },
             (Type::List(inner), Segment::Index(_) | Segment::LoopIndex) => *inner,
             (Type::List(_), Segment::Name(_)) => {
-                return Err(Misread { message: "this is a list".to_owned(), hint: Some("take one element with `[0]`, or all with `.map(x, …)`".to_owned()) });
+                return Err(Misread {
+                    message: "this is a list".to_owned(),
+                    hint: Some("take one element with `[0]`, or all with `.map(x, …)`".to_owned()),
+                });
             }
-            (other, _) => return Err(Misread { message: format!("this is {}, with nothing inside", other.describe()), hint: None }),
+            (other, _) => {
+                return Err(Misread {
+                    message: format!("this is {}, with nothing inside", other.describe()),
+                    hint: None,
+                });
+            }
         };
     }
     while let Type::Optional(inner) = ty {
@@ -289,7 +308,8 @@ fn cycles(steps: &[Draft], mistakes: &mut Vec<Mistake>) {
                 }
                 Some(next) if seen[next] == Seen::Open => {
                     let from = way.iter().position(|(step, _)| *step == next).unwrap_or(0);
-                    let mut names: Vec<&str> = way[from..].iter().map(|(step, _)| steps[*step].step.id.as_str()).collect();
+                    let mut names: Vec<&str> =
+                        way[from..].iter().map(|(step, _)| steps[*step].step.id.as_str()).collect();
                     names.push(&steps[next].step.id);
                     let message = format!("these steps wait for each other: {}", names.join(" → "));
                     mistakes.push(Mistake::new("E1019", &steps[next].id_at, message));

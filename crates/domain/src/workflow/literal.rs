@@ -13,7 +13,9 @@ pub(super) fn value(node: &Yaml) -> Option<Value> {
         What::Bool(truth) => Value::bool(*truth),
         What::Int(number) if number.unsigned_abs() <= limits::SAFE_INTEGER_MAX as u64 => Value::int(*number),
         What::Int(number) => Value::text(number.to_string()),
-        What::Float(number) if number.fract() == 0.0 && number.abs() <= limits::SAFE_INTEGER_MAX as f64 => Value::int(*number as i64),
+        What::Float(number) if number.fract() == 0.0 && number.abs() <= limits::SAFE_INTEGER_MAX as f64 => {
+            Value::int(*number as i64)
+        }
         What::Float(number) if number.is_finite() => Value::new(Node::Float(*number), crate::label::Label::PUBLIC),
         What::Float(_) => return None,
         What::Text(text) => Value::text(text.replace("$${", "${")),
@@ -78,7 +80,9 @@ fn walk(node: &Yaml, ty: &Type, path: String, out: &mut Vec<Misfit>) {
                     }
                 }
             }
-            for field in fields.iter().filter(|field| field.required && !members.iter().any(|(key, _)| key.name == field.name)) {
+            for field in
+                fields.iter().filter(|field| field.required && !members.iter().any(|(key, _)| key.name == field.name))
+            {
                 out.push(Misfit {
                     at: node.at.clone(),
                     path: join(&path, field.name),
@@ -95,11 +99,13 @@ fn walk(node: &Yaml, ty: &Type, path: String, out: &mut Vec<Misfit>) {
                 return;
             };
             if let Some(mismatch) = check(ty, &written).into_iter().next() {
-                let quotes = matches!((&node.what, ty), (What::Int(_) | What::Float(_) | What::Bool(_), Type::Text | Type::Path));
+                let quotes = matches!(
+                    (&node.what, ty),
+                    (What::Int(_) | What::Float(_) | What::Bool(_), Type::Text | Type::Path)
+                );
                 let hint = match (&node.what, ty) {
-                    (What::Text(text), Type::Enum(words)) => {
-                        crate::expr::closest(text, words.iter().copied()).map(|close| format!("did you mean `{close}`?"))
-                    }
+                    (What::Text(text), Type::Enum(words)) => crate::expr::closest(text, words.iter().copied())
+                        .map(|close| format!("did you mean `{close}`?")),
                     _ => quotes.then(|| "put quotes around it".to_owned()),
                 };
                 let found = shown(node).unwrap_or(mismatch.found);

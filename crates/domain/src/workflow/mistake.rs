@@ -33,7 +33,12 @@ impl Mistake {
     }
 
     /// `did you mean …?` where a known name is near, else `otherwise`.
-    pub(super) fn nearest<'a>(self, wrong: &str, names: impl IntoIterator<Item = &'a str>, otherwise: impl Into<String>) -> Self {
+    pub(super) fn nearest<'a>(
+        self,
+        wrong: &str,
+        names: impl IntoIterator<Item = &'a str>,
+        otherwise: impl Into<String>,
+    ) -> Self {
         match closest(wrong, names) {
             Some(close) => self.hint(format!("did you mean `{close}`?")),
             None => {

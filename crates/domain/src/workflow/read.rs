@@ -8,7 +8,9 @@ use super::check::{Use, Where};
 use super::mistake::{Mistake, quoted};
 use super::texts::has_expression;
 use super::yaml::{At as Spot, Key, What, Yaml};
-use super::{At, Each, Input, InputType, Offline, Place, Prefer, Retry, Step, Template, Workflow, check, literal, yaml};
+use super::{
+    At, Each, Input, InputType, Offline, Place, Prefer, Retry, Step, Template, Workflow, check, literal, yaml,
+};
 use crate::expr::{Expr, RESERVED_ROOTS, RESERVED_WORDS};
 use crate::limits;
 use crate::ops::OpSpec;
@@ -18,7 +20,11 @@ use std::collections::BTreeMap;
 
 /// Reads a workflow file. `ops` finds an operation's declaration, `op_names` are those there are,
 /// for hints.
-pub fn read(source: &str, ops: &dyn Fn(&str) -> Option<&'static OpSpec>, op_names: &[&str]) -> Result<Workflow, Vec<Mistake>> {
+pub fn read(
+    source: &str,
+    ops: &dyn Fn(&str) -> Option<&'static OpSpec>,
+    op_names: &[&str],
+) -> Result<Workflow, Vec<Mistake>> {
     let root = yaml::parse(source).map_err(|mistake| vec![mistake])?;
     let mut reader = Reader { source, ops, op_names, mistakes: Vec::new(), uses: Vec::new() };
     let file = reader.file(&root);
@@ -98,7 +104,11 @@ impl Reader<'_> {
             if !known.contains(&key.name.as_str()) && self.mistakes.len() < MISTAKES_MAX {
                 let message = format!("unknown key `{}` in {what}", key.name);
                 let known_list = format!("it can have {}", quoted(known.iter().copied()));
-                self.wrong(Mistake::new("E1003", &key.at, message).nearest(&key.name, known.iter().copied(), known_list));
+                self.wrong(Mistake::new("E1003", &key.at, message).nearest(
+                    &key.name,
+                    known.iter().copied(),
+                    known_list,
+                ));
             }
         }
         Some(members.iter().map(|(key, value)| (key.name.as_str(), (key, value))).collect())
@@ -132,7 +142,11 @@ impl Reader<'_> {
                 None
             }
         };
-        let description = members.get("description").and_then(|(_, node)| self.text(node, "`description`")).unwrap_or_default().to_owned();
+        let description = members
+            .get("description")
+            .and_then(|(_, node)| self.text(node, "`description`"))
+            .unwrap_or_default()
+            .to_owned();
         let inputs = members.get("inputs").map(|(_, node)| self.inputs(node)).unwrap_or_default();
         let steps = match members.get("steps") {
             Some((_, node)) => self.steps(node),
@@ -285,7 +299,11 @@ impl Reader<'_> {
                         Some(field) => self.literal_fits(member, &field.ty, &format!("`{}` of {what}", key.name)),
                         None => {
                             let names = || op.input.iter().map(|field| field.name);
-                            let all = if op.input.is_empty() { "it takes nothing".to_owned() } else { format!("it takes {}", quoted(names())) };
+                            let all = if op.input.is_empty() {
+                                "it takes nothing".to_owned()
+                            } else {
+                                format!("it takes {}", quoted(names()))
+                            };
                             let message = format!("`{}` has no input `{}`", op.name, key.name);
                             self.wrong(Mistake::new("E1008", &key.at, message).nearest(&key.name, names(), all));
                         }
@@ -353,14 +371,18 @@ impl Reader<'_> {
             }
             What::List(_) | What::Text(_) => {}
             _ => {
-                let message = format!("`each` should be a list or an expression that gives one, not {}", list.kind_name());
+                let message =
+                    format!("`each` should be a list or an expression that gives one, not {}", list.kind_name());
                 self.wrong(Mistake::new("E1005", &list.at, message));
                 return None;
             }
         }
         let over = self.template(list, Where::Each(step));
-        if matches!(over, Template::Text(_)) || (matches!(over, Template::Literal(_)) && matches!(list.what, What::Text(_))) {
-            let mistake = Mistake::new("E1005", &list.at, "`each` should be a list or an expression that gives one, not text");
+        if matches!(over, Template::Text(_))
+            || (matches!(over, Template::Literal(_)) && matches!(list.what, What::Text(_)))
+        {
+            let mistake =
+                Mistake::new("E1005", &list.at, "`each` should be a list or an expression that gives one, not text");
             self.wrong(mistake.hint("write `each: \"${step.list}\"`"));
             return None;
         }
@@ -395,7 +417,9 @@ impl Reader<'_> {
             place.at = self.word(node, "`place`", At::WORDS).unwrap_or_default();
             return place;
         }
-        let Some(members) = self.members(node, "`place`", &["at", "prefer", "deadline", "offline"]) else { return place };
+        let Some(members) = self.members(node, "`place`", &["at", "prefer", "deadline", "offline"]) else {
+            return place;
+        };
         if let Some((_, node)) = members.get("at") {
             place.at = self.word(node, "`at`", At::WORDS).unwrap_or_default();
         }
@@ -412,7 +436,9 @@ impl Reader<'_> {
     fn retry(&mut self, node: &Yaml) -> Retry {
         let mut retry = Retry::default();
         let Some(members) = self.members(node, "`retry`", &["attempts", "backoff"]) else { return retry };
-        if let Some(attempts) = members.get("attempts").and_then(|(_, node)| self.number(node, "`attempts`", 1, limits::ATTEMPTS_MAX)) {
+        if let Some(attempts) =
+            members.get("attempts").and_then(|(_, node)| self.number(node, "`attempts`", 1, limits::ATTEMPTS_MAX))
+        {
             retry.attempts = attempts;
         }
         if let Some(backoff) = members.get("backoff").and_then(|(_, node)| self.duration(node, "`backoff`", 0)) {
@@ -466,7 +492,8 @@ impl Reader<'_> {
             Some(ms) if ms >= min_ms => Some(ms),
             _ => {
                 let message = format!("{what} should be a time like `250ms`, `2s`, `5m` or `1h`");
-                let more = if ms.is_some() { "longer than nothing" } else { "a whole number and its unit, at most a year" };
+                let more =
+                    if ms.is_some() { "longer than nothing" } else { "a whole number and its unit, at most a year" };
                 self.wrong(Mistake::new("E1013", &node.at, message).hint(more));
                 None
             }

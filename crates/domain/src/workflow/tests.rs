@@ -10,11 +10,25 @@ use crate::schema::{Field, Type};
 use proptest::prelude::*;
 use std::time::{Duration, Instant};
 
-const FILE: Type = Type::Record(&[Field::required("path", Type::Path, "where"), Field::required("size", Type::Int { min: 0, max: i64::MAX }, "bytes")]);
+const FILE: Type = Type::Record(&[
+    Field::required("path", Type::Path, "where"),
+    Field::required("size", Type::Int { min: 0, max: i64::MAX }, "bytes"),
+]);
 
 const fn op(name: &'static str, input: &'static [Field], output: Type) -> OpSpec {
     let cost = CostHint { fixed_us: 1, ns_per_byte: 1 };
-    OpSpec { name, version: 1, summary: "does something", effects: Effects::Pure, sites: &[SiteKind::Device], needs: &[], onward: &[], cost, input, output }
+    OpSpec {
+        name,
+        version: 1,
+        summary: "does something",
+        effects: Effects::Pure,
+        sites: &[SiteKind::Device],
+        needs: &[],
+        onward: &[],
+        cost,
+        input,
+        output,
+    }
 }
 
 static OPS: &[OpSpec] = &[
@@ -118,7 +132,10 @@ fn a_good_file_becomes_a_workflow() {
     assert_eq!(step.each.as_ref().map(|each| each.concurrency), Some(8));
     assert!(step.when.as_ref().unwrap().is_per_item() && step.with.is_per_item());
     assert_eq!(workflow.steps[3].place.at, At::Local);
-    assert_eq!(workflow.steps[1].each.as_ref().map(|each| each.concurrency), Some(crate::limits::EACH_CONCURRENCY_DEFAULT));
+    assert_eq!(
+        workflow.steps[1].each.as_ref().map(|each| each.concurrency),
+        Some(crate::limits::EACH_CONCURRENCY_DEFAULT)
+    );
     assert_eq!(workflow.steps[1].timeout_ms, crate::limits::ATTEMPT_TIMEOUT_MS_DEFAULT);
     assert_eq!(workflow.outputs.keys().collect::<Vec<_>>(), ["brief", "count"]);
 }
@@ -149,10 +166,14 @@ impl Scope for World {
 #[test]
 fn templates_are_filled_in() {
     let confidential = Label::of(Level::Confidential);
-    let file = Value::from_json(br#"{"path": "a.txt", "size": 3, "tags": ["x", "y"], "none": null, "x": 1.5}"#, &confidential).unwrap();
+    let file =
+        Value::from_json(br#"{"path": "a.txt", "size": 3, "tags": ["x", "y"], "none": null, "x": 1.5}"#, &confidential)
+            .unwrap();
     let world = World([("item", file), ("index", Value::int(4))].into());
     let fill = |text: &str| {
-        let file = format!("name: x\nsteps:\n  - id: a\n    op: report.write\n    each: [1]\n    with: {{ sections: {text} }}");
+        let file = format!(
+            "name: x\nsteps:\n  - id: a\n    op: report.write\n    each: [1]\n    with: {{ sections: {text} }}"
+        );
         let workflow = read(&file, &ops, &names()).unwrap_or_else(|mistakes| panic!("{text}: {}", mistakes[0]));
         let Template::Map(with) = &workflow.steps[0].with else { panic!("{text}") };
         let value = with["sections"].eval(&world);
@@ -164,7 +185,10 @@ fn templates_are_filled_in() {
     let text = r#"["${index}: ${item.path} ${item.size} ${item.x} ${item.tags} ${item.none} $${item}"]"#;
     assert_eq!(fill(text), ok(r#"["4: a.txt 3 1.5 x, y  ${item}"]"#, Level::Public, Level::Confidential));
     assert_eq!(fill(r#"[{ deep: ["n${index}"] }]"#), ok(r#"[{"deep":["n4"]}]"#, Level::Public, Level::Public));
-    assert_eq!(fill(r#"["a ${item}"]"#).unwrap_err().to_string(), "`item`: a map of values cannot stand inside of a text");
+    assert_eq!(
+        fill(r#"["a ${item}"]"#).unwrap_err().to_string(),
+        "`item`: a map of values cannot stand inside of a text"
+    );
 }
 
 #[test]
@@ -174,7 +198,11 @@ fn a_request_sets_inputs_by_their_types() {
         let set = pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
         match workflow.bind_inputs(&set) {
             Ok(values) => Value::map(values).to_json(),
-            Err(mistakes) => mistakes.iter().map(|m| format!("{} {} [{}]", m.code, m.message, m.hint.clone().unwrap_or_default())).collect::<Vec<_>>().join("\n"),
+            Err(mistakes) => mistakes
+                .iter()
+                .map(|m| format!("{} {} [{}]", m.code, m.message, m.hint.clone().unwrap_or_default()))
+                .collect::<Vec<_>>()
+                .join("\n"),
         }
     };
     assert_eq!(bind(&[("title", "5")]), r#"{"folder":"brief/documents","limit":5,"title":"5"}"#);
@@ -189,7 +217,8 @@ fn a_request_sets_inputs_by_their_types() {
     let file = "name: x\ninputs: { n: { type: number }, b: { type: bool }, j: { type: json }, p: { type: path } }\nsteps: [{ id: a, op: files.scan, with: { folder: x } }]";
     let workflow = read(file, &ops, &names()).unwrap();
     let set = |n: &str, b: &str, j: &str, p: &str| {
-        let set = [("n", n), ("b", b), ("j", j), ("p", p)].map(|(name, text)| (name.to_owned(), text.to_owned())).into();
+        let set =
+            [("n", n), ("b", b), ("j", j), ("p", p)].map(|(name, text)| (name.to_owned(), text.to_owned())).into();
         workflow.bind_inputs(&set).map(|values| Value::map(values).to_json()).map_err(|mistakes| mistakes.len())
     };
     assert_eq!(set("1.5", "true", r#"{"a": [1]}"#, "x"), Ok(r#"{"b":true,"j":{"a":[1]},"n":1.5,"p":"x"}"#.to_owned()));
@@ -197,6 +226,7 @@ fn a_request_sets_inputs_by_their_types() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "what is tested is how long it takes")]
 fn hostile_files_are_refused_soon() {
     for (name, file) in hostile() {
         let start = Instant::now();
@@ -210,20 +240,28 @@ fn hostile_files_are_refused_soon() {
 
 #[test]
 fn nesting_does_not_overflow_a_small_stack() {
-    let run = || hostile().into_iter().filter(|(name, _)| name.starts_with("deep")).for_each(|(_, file)| drop(shown(&file)));
+    let run =
+        || hostile().into_iter().filter(|(name, _)| name.starts_with("deep")).for_each(|(_, file)| drop(shown(&file)));
     std::thread::Builder::new().stack_size(2 << 20).spawn(run).unwrap().join().unwrap();
 }
 
 #[test]
 fn limits_of_counts_are_told() {
     let steps = |count: usize| {
-        let steps: String = (0..count).map(|n| format!("  - {{ id: s{n}, op: files.scan, with: {{ folder: x }} }}\n")).collect();
+        let steps: String =
+            (0..count).map(|n| format!("  - {{ id: s{n}, op: files.scan, with: {{ folder: x }} }}\n")).collect();
         shown(&format!("name: x\nsteps:\n{steps}"))
     };
     assert_eq!(steps(crate::limits::STEPS_MAX), "sound");
-    assert_eq!(steps(crate::limits::STEPS_MAX + 1), "3:3 E1012: 257 steps are more than 256 [use `each` for what is done many times]");
+    assert_eq!(
+        steps(crate::limits::STEPS_MAX + 1),
+        "3:3 E1012: 257 steps are more than 256 [use `each` for what is done many times]"
+    );
     let items = |count: usize| {
-        shown(&format!("name: x\nsteps: [{{ id: a, op: files.scan, with: {{ folder: x }}, each: [{}] }}]", "1,".repeat(count)))
+        shown(&format!(
+            "name: x\nsteps: [{{ id: a, op: files.scan, with: {{ folder: x }}, each: [{}] }}]",
+            "1,".repeat(count)
+        ))
     };
     assert_eq!(items(crate::limits::ITEMS_MAX), "sound");
     assert_eq!(items(crate::limits::ITEMS_MAX + 1), "2:61 E1012: 100001 items are more than 100000");
@@ -234,7 +272,8 @@ fn the_schema_of_files_names_every_operation_and_its_inputs() {
     let schema = json_schema(OPS);
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     let step = &schema["$defs"]["step"];
-    let known: Vec<_> = step["properties"]["op"]["oneOf"].as_array().unwrap().iter().map(|op| op["const"].as_str().unwrap()).collect();
+    let known: Vec<_> =
+        step["properties"]["op"]["oneOf"].as_array().unwrap().iter().map(|op| op["const"].as_str().unwrap()).collect();
     assert_eq!(known, ["files.scan", "library.match", "report.write", "text.extract"]);
     let with = &step["allOf"][1]["then"]["properties"]["with"]["anyOf"][0];
     assert_eq!(with["required"], serde_json::json!(["text"]));
@@ -281,11 +320,17 @@ proptest! {
 fn hostile() -> Vec<(&'static str, String)> {
     let mut bomb = "name: x\nsteps:\n".to_owned();
     bomb.push_str("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
-    for n in 1..10 { bomb.push_str(&format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 10].join(", "))); }
+    for n in 1..10 {
+        bomb.push_str(&format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 10].join(", ")));
+    }
     let mut shallow = "big: &big [".to_owned() + &"x, ".repeat(10_000) + "]\nuses: [";
-    shallow.push_str(&"*big, ".repeat(900)); shallow.push(']');
-    let noise: String = (0..200_000u32).map(|n| char::from_u32(n.wrapping_mul(2_654_435_761) >> 12 & 0xffff).unwrap_or('\u{1}')).collect();
-    let printable: String = (0..200_000u32).map(|n| char::from(32 + (n.wrapping_mul(2_654_435_761) >> 16) as u8 % 95)).collect();
+    shallow.push_str(&"*big, ".repeat(900));
+    shallow.push(']');
+    let noise: String = (0..200_000u32)
+        .map(|n| char::from_u32(n.wrapping_mul(2_654_435_761) >> 12 & 0xffff).unwrap_or('\u{1}'))
+        .collect();
+    let printable: String =
+        (0..200_000u32).map(|n| char::from(32 + (n.wrapping_mul(2_654_435_761) >> 16) as u8 % 95)).collect();
     vec![
         ("alias bomb", bomb),
         ("many aliases", shallow),
@@ -299,12 +344,31 @@ fn hostile() -> Vec<(&'static str, String)> {
         ("long line", format!("name: {}", "x".repeat((1 << 20) - 10))),
         ("many keys", (0..60_000).map(|n| format!("k{n}: 1\n")).collect()),
         ("many steps", format!("name: x\nsteps:\n{}", "  - id: a\n    op: b\n".repeat(40_000))),
-        ("many mistakes", format!("name: x\nsteps:\n{}", "  - id: a\n    op: bxxx\n    with: { folder: \"${aaa.b + ccc.d}\", limit: \"${zzz.y}\" }\n".repeat(256))),
+        (
+            "many mistakes",
+            format!(
+                "name: x\nsteps:\n{}",
+                "  - id: a\n    op: bxxx\n    with: { folder: \"${aaa.b + ccc.d}\", limit: \"${zzz.y}\" }\n"
+                    .repeat(256)
+            ),
+        ),
         ("quotes", "\"".repeat(1 << 20)),
         ("colons", ": ".repeat(500_000)),
         ("question marks", "? ".repeat(500_000)),
-        ("many expressions", format!("name: x\nsteps:\n  - id: a\n    op: files.scan\n    with: {{ folder: \"{}\" }}", "${run.id} ".repeat(90_000))),
-        ("open expressions", format!("name: x\nsteps:\n  - id: a\n    op: files.scan\n    with: {{ folder: \"{}\" }}", "${{a".repeat(200_000))),
+        (
+            "many expressions",
+            format!(
+                "name: x\nsteps:\n  - id: a\n    op: files.scan\n    with: {{ folder: \"{}\" }}",
+                "${run.id} ".repeat(90_000)
+            ),
+        ),
+        (
+            "open expressions",
+            format!(
+                "name: x\nsteps:\n  - id: a\n    op: files.scan\n    with: {{ folder: \"{}\" }}",
+                "${{a".repeat(200_000)
+            ),
+        ),
         ("anchors", "&a ".repeat(300_000)),
         ("tags", "!!str ".repeat(150_000)),
         ("comments", "#".repeat(1 << 20)),

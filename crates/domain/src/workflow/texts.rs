@@ -18,10 +18,12 @@ impl Reader<'_> {
     pub(super) fn template(&mut self, node: &Yaml, role: Where) -> Template {
         match &node.what {
             What::Text(text) => self.text_template(node, text, role),
-            What::List(items) if has_expression(node) => Template::List(items.iter().map(|item| self.template(item, role)).collect()),
-            What::Map(members) if has_expression(node) => {
-                Template::Map(members.iter().map(|(key, member)| (key.name.clone(), self.template(member, role))).collect())
+            What::List(items) if has_expression(node) => {
+                Template::List(items.iter().map(|item| self.template(item, role)).collect())
             }
+            What::Map(members) if has_expression(node) => Template::Map(
+                members.iter().map(|(key, member)| (key.name.clone(), self.template(member, role))).collect(),
+            ),
             _ => Template::Literal(literal::value(node).unwrap_or(Value::NULL)),
         }
     }

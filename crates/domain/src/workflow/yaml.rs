@@ -75,7 +75,11 @@ impl Yaml {
 pub(super) fn parse(source: &str) -> Result<Yaml, Mistake> {
     let at_start = At { line: 1, column: 1, span: None };
     if source.len() > limits::WORKFLOW_FILE_BYTES_MAX {
-        return Err(Mistake::new("E1002", &at_start, format!("the file is larger than {} bytes", limits::WORKFLOW_FILE_BYTES_MAX)));
+        return Err(Mistake::new(
+            "E1002",
+            &at_start,
+            format!("the file is larger than {} bytes", limits::WORKFLOW_FILE_BYTES_MAX),
+        ));
     }
     if let Some(offset) = source.find(|c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t' | '\u{85}')) {
         let at = place_of(source, offset, offset + 1);
@@ -119,8 +123,12 @@ fn syntax_mistake(error: &serde_saphyr::Error, at: &At) -> Mistake {
             };
             Mistake::new("E1001", at, message)
         }
-        Error::MultipleDocuments { .. } => Mistake::new("E1001", at, "a second document begins here").hint("a file holds one workflow"),
-        Error::RecursiveReferencesRequireWeakTypes { .. } => Mistake::new("E1001", at, "an alias stands inside of what it refers to"),
+        Error::MultipleDocuments { .. } => {
+            Mistake::new("E1001", at, "a second document begins here").hint("a file holds one workflow")
+        }
+        Error::RecursiveReferencesRequireWeakTypes { .. } => {
+            Mistake::new("E1001", at, "an alias stands inside of what it refers to")
+        }
         Error::NullIntoString { .. } => Mistake::new("E1001", at, "a key is missing here"),
         Error::Budget { .. } => too_much(at),
         _ => {
@@ -132,14 +140,18 @@ fn syntax_mistake(error: &serde_saphyr::Error, at: &At) -> Mistake {
             let text = text.split(" at line ").next().unwrap_or_default().split(" (line ").next().unwrap_or_default();
             let text = text.lines().next().unwrap_or_default();
             let mut letters = text.chars();
-            let text = letters.next().map_or_else(String::new, |first| first.to_lowercase().collect::<String>() + letters.as_str());
+            let text = letters
+                .next()
+                .map_or_else(String::new, |first| first.to_lowercase().collect::<String>() + letters.as_str());
             Mistake::new("E1001", at, text.replace('\'', "`"))
         }
     }
 }
 
 fn too_much(at: &At) -> Mistake {
-    let message = format!("the file nests too deep or stands for too much: more than {DEPTH_MAX} levels, {NODES_MAX} nodes, or {REPLAYED_MAX} nodes behind aliases");
+    let message = format!(
+        "the file nests too deep or stands for too much: more than {DEPTH_MAX} levels, {NODES_MAX} nodes, or {REPLAYED_MAX} nodes behind aliases"
+    );
     Mistake::new("E1002", at, message)
 }
 

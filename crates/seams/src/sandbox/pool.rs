@@ -142,6 +142,7 @@ impl ChildPool {
 
     /// Has a child of `key` do `kind` with `payload`, all within `deadline`:
     /// waiting for a slot, starting a child if none is idle, and the work.
+    #[expect(clippy::disallowed_methods, reason = "deadlines of real processes, in the seam")]
     pub async fn request(
         &self,
         key: &str,

@@ -68,6 +68,7 @@ pub struct Child {
 impl Child {
     /// Starts `program` as a child under `limits` and waits for its report. A
     /// child without one of the `required` walls is ended and refused.
+    #[expect(clippy::disallowed_methods, reason = "this is the seam that starts processes")]
     pub async fn spawn(
         program: &Path,
         limits: ChildLimits,

@@ -3,14 +3,8 @@
 
 /// A file, and what is said about it.
 pub(super) const BROKEN: &[(&str, &str)] = &[
-    (
-        "",
-        "1:1 E1005: the file is empty",
-    ),
-    (
-        "just text",
-        "1:1 E1005: a workflow should be a map, not text",
-    ),
+    ("", "1:1 E1005: the file is empty"),
+    ("just text", "1:1 E1005: a workflow should be a map, not text"),
     (
         r##"- a
 - b"##,
@@ -21,10 +15,7 @@ pub(super) const BROKEN: &[(&str, &str)] = &[
 name: y"##,
         "2:1 E1001: the key `name` stands twice in the same map",
     ),
-    (
-        "name: [x",
-        "1:7 E1001: unclosed bracket `[`",
-    ),
+    ("name: [x", "1:7 E1001: unclosed bracket `[`"),
     (
         r##"name: x
 ---
@@ -284,12 +275,6 @@ steps: &a [*a]"##,
 steps: *b"##,
         "2:8 E1001: alias references unknown anchor",
     ),
-    (
-        "name: x\nsteps:\n\t- id: a",
-        "3:2 E1001: tabs disallowed within this context (block indentation)",
-    ),
-    (
-        "name: \"x\u{1}y\"",
-        "1:9 E1002: the file holds control characters; it is not a workflow",
-    ),
+    ("name: x\nsteps:\n\t- id: a", "3:2 E1001: tabs disallowed within this context (block indentation)"),
+    ("name: \"x\u{1}y\"", "1:9 E1002: the file holds control characters; it is not a workflow"),
 ];
