@@ -24,7 +24,14 @@ fn errors() -> String {
          In JSON, `error.code` is the word and `error.help` the code.\n\n| code | word | meaning | what to do |\n| --- | --- | --- | --- |\n",
     );
     for code in CODES {
-        let _ = writeln!(out, "| {} | `{}` | {} | {} |", code.code, code.word, code.meaning, code.remedy.replace('|', "\\|"));
+        let _ = writeln!(
+            out,
+            "| {} | `{}` | {} | {} |",
+            code.code,
+            code.word,
+            code.meaning,
+            code.remedy.replace('|', "\\|")
+        );
     }
     out
 }

@@ -16,8 +16,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const WORDS: &[&str] = &[
-    "roof", "survey", "damp", "invoice", "tenant", "wall", "report", "deposit", "repair", "window", "garden", "meeting",
-    "the", "of", "and", "was", "with", "after", "before", "river", "site", "letter", "payment", "notice",
+    "roof", "survey", "damp", "invoice", "tenant", "wall", "report", "deposit", "repair", "window", "garden",
+    "meeting", "the", "of", "and", "was", "with", "after", "before", "river", "site", "letter", "payment", "notice",
 ];
 
 fn number(name: &str, default: usize) -> usize {
@@ -64,7 +64,10 @@ fn peaks(mark: &str, into: &mut HashMap<String, u64>) {
         let kind = ["__hub", "__node"].into_iter().find(|k| line.contains(k) && line.contains(mark));
         let Some(kind) = kind else { continue };
         let status = std::fs::read_to_string(entry.path().join("status")).unwrap_or_default();
-        let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).and_then(|v| v.trim().split(' ').next()?.parse().ok());
+        let peak = status
+            .lines()
+            .find_map(|l| l.strip_prefix("VmHWM:"))
+            .and_then(|v| v.trim().split(' ').next()?.parse().ok());
         let known = into.entry(kind.to_owned()).or_default();
         *known = (*known).max(peak.unwrap_or(0));
     }
@@ -132,5 +135,8 @@ fn main() {
             "mb_per_s": (files * bytes) as f64 / 1e6 / seconds})
     );
     let binary = std::fs::metadata(&program).unwrap().len();
-    println!("{}", serde_json::json!({"name": "memory.release_binary", "unit": "MB", "value": binary as f64 / 1e6, "goal": 40}));
+    println!(
+        "{}",
+        serde_json::json!({"name": "memory.release_binary", "unit": "MB", "value": binary as f64 / 1e6, "goal": 40})
+    );
 }

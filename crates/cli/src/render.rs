@@ -7,9 +7,7 @@ mod tables;
 
 pub use brief::{Question, mistakes};
 pub use screen::Screen;
-pub use tables::{
-    AuditTable, checked, explained, finding, finished, operation, operations, runs, scanned, verified,
-};
+pub use tables::{AuditTable, checked, explained, finding, finished, operation, operations, runs, scanned, verified};
 
 /// Bytes for people.
 fn bytes(count: u64) -> String {

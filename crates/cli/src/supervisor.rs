@@ -183,16 +183,16 @@ fn errors(plan: &Plan, folder: &std::path::Path) -> Stdio {
         return Stdio::inherit();
     }
     // What a side prints is for finding faults; it is kept beside its data.
-    let log = std::fs::create_dir_all(folder).and_then(|()| {
-        std::fs::OpenOptions::new().create(true).append(true).open(folder.join("stderr.log"))
-    });
+    let log = std::fs::create_dir_all(folder)
+        .and_then(|()| std::fs::OpenOptions::new().create(true).append(true).open(folder.join("stderr.log")));
     log.map_or_else(|_| Stdio::null(), Stdio::from)
 }
 
 async fn start_hub(plan: &Plan, address: SocketAddr) -> Result<HubSide, Failed> {
     let dir = folders::hub(&plan.data);
     let mut arguments = vec!["__hub".to_owned(), "--dir".into(), path(&dir)?, "--address".into(), address.to_string()];
-    for (flag, value) in [("--library", &plan.library), ("--record", &plan.record)] {
+    let library = remembered_library(&dir, plan.library.as_ref());
+    for (flag, value) in [("--library", &library), ("--record", &plan.record)] {
         if let Some(value) = value {
             arguments.extend([flag.to_owned(), path(value)?]);
         }
@@ -205,6 +205,21 @@ async fn start_hub(plan: &Plan, address: SocketAddr) -> Result<HubSide, Failed> 
         hub::Said::Failed { code, message } => Err(Failed::new(&code, format!("the hub did not start: {message}"))),
         hub::Said::Enrolled { .. } => Err(Failed::new("E2006", "the hub spoke out of turn")),
     }
+}
+
+/// The hub's library: the one asked for, else the last one this folder's hub had. Commands that
+/// only ask or resume name none, and their hub goes on with earlier runs all the same.
+fn remembered_library(dir: &std::path::Path, asked: Option<&PathBuf>) -> Option<PathBuf> {
+    let note = dir.join("library.path");
+    let Some(asked) = asked else {
+        let remembered = PathBuf::from(std::fs::read_to_string(note).ok()?);
+        return remembered.is_dir().then_some(remembered);
+    };
+    if let Some(text) = asked.to_str() {
+        // Without it a later command has no library, and says so.
+        let _ = std::fs::create_dir_all(dir).and_then(|()| tidegate_seams::files::replace(&note, text.as_bytes()));
+    }
+    Some(asked.clone())
 }
 
 async fn start_node(plan: &Plan) -> Result<NodeSide, Failed> {

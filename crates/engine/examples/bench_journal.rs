@@ -2,7 +2,11 @@
 //!
 //! `cargo xtask bench journal`. A step is its intent and its outcome row; a run of n steps has
 //! 2n + 2 rows and a header, and its submission and its end are each acknowledged after a sync.
-#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a benchmark reads the clock and stops at any failure")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a benchmark reads the clock and stops at any failure"
+)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

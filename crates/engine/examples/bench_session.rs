@@ -2,7 +2,11 @@
 //! TLS; durable and over the memory store; beside a bare tonic mTLS unary echo in the same run.
 //!
 //! `cargo xtask bench session`
-#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a benchmark reads the clock and stops at any failure")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a benchmark reads the clock and stops at any failure"
+)]
 
 mod bare_echo;
 
@@ -165,7 +169,9 @@ async fn main() {
     let mut bare = bare_echo::Bare::connect(root, identity("s", true), identity("c", false)).await.unwrap();
     bare.echo(2_000).await.unwrap();
 
-    for (name, durable, goal_us) in [("session.remote_no_op_durable", true, Some(1_000.0)), ("session.remote_no_op_memory", false, None)] {
+    for (name, durable, goal_us) in
+        [("session.remote_no_op_durable", true, Some(1_000.0)), ("session.remote_no_op_memory", false, None)]
+    {
         let folder = dir.path().join(name);
         let certificates = folder.join("certificates");
         std::fs::create_dir_all(&certificates).unwrap();

@@ -15,8 +15,12 @@ use tidegate_gate::{AuditEntry, TransferState, audit::forgotten_to_json};
 use tidegate_store::{AuditRow, Store, StoreError};
 
 /// Kinds of private data that no detector looks for; every output says so.
-pub const NOT_COVERED: &[&str] =
-    &["names of people and places in running text", "health data", "pictures and scans", "secrets without a known shape"];
+pub const NOT_COVERED: &[&str] = &[
+    "names of people and places in running text",
+    "health data",
+    "pictures and scans",
+    "secrets without a known shape",
+];
 
 /// A line of `type`.
 pub fn line(kind: &str, members: Json) -> Json {
@@ -263,7 +267,12 @@ pub fn explain(view: &RunView, wanted: Option<&str>) -> Vec<Json> {
 ///
 /// An intent whose `sent` entry lies on this or a later page reads `intent`; one without any reads
 /// `possibly_sent`. Entries that say `sent` are lines of their own.
-pub fn audit(store: &dyn Store, after: u64, run: Option<RunId>, limit: usize) -> Result<(Vec<Json>, Option<u64>), StoreError> {
+pub fn audit(
+    store: &dyn Store,
+    after: u64,
+    run: Option<RunId>,
+    limit: usize,
+) -> Result<(Vec<Json>, Option<u64>), StoreError> {
     let rows = store.audit(after, run, limit)?;
     let next = (rows.len() == limit).then(|| rows.last().map(|r| r.seq)).flatten();
     let decoded: Vec<(AuditRow, Option<AuditEntry>)> = rows

@@ -76,7 +76,9 @@ pub struct Shared {
 
 impl Shared {
     fn new(run: Run) -> Arc<Self> {
-        let over = |unit: &Unit| run.report_unit(*unit).is_some_and(|r| !matches!(r.status, Status::Running | Status::Waiting));
+        let over = |unit: &Unit| {
+            run.report_unit(*unit).is_some_and(|r| !matches!(r.status, Status::Running | Status::Waiting))
+        };
         let ended = run.all_units().into_iter().filter(over).collect();
         Arc::new(Self { run: Mutex::new(run), ended: Mutex::new(ended), changed: watch::channel(0).0 })
     }
@@ -85,8 +87,12 @@ impl Shared {
         lock(&self.run).handle(event)
     }
 
+    /// Tells watchers that a unit has ended, or that it waits.
     pub(crate) fn notify(&self, unit: Unit) {
-        lock(&self.ended).push(unit);
+        let over = lock(&self.run).report_unit(unit).is_some_and(|r| r.status != Status::Waiting);
+        if over {
+            lock(&self.ended).push(unit);
+        }
         self.changed.send_modify(|version| *version += 1);
     }
 

@@ -232,7 +232,8 @@ impl Host for AttemptHost {
     }
 
     fn prepare(&self, state: Vec<u8>) -> Result<(), OpError> {
-        let prepare = self.prepare.as_ref().ok_or_else(|| OpError::new("E2006", "writing operations do not run here"))?;
+        let prepare =
+            self.prepare.as_ref().ok_or_else(|| OpError::new("E2006", "writing operations do not run here"))?;
         let write = prepare(state)?;
         let ticket = self.site.store.commit(Batch { writes: vec![write] });
         let durable = match tokio::runtime::Handle::try_current() {

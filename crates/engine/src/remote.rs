@@ -15,7 +15,7 @@ use tidegate_domain::ops::{Capability, SiteKind};
 use tidegate_domain::placement::SiteView;
 use tidegate_domain::run::{Attempt, Failure, Outcome, Status};
 use tidegate_domain::session::Load;
-use tidegate_gate::{Arrival, Cleared, ClearError, Destination, Judged, Transfer};
+use tidegate_gate::{Arrival, ClearError, Cleared, Destination, Judged, Transfer};
 use tidegate_ops::OpError;
 use tidegate_store::{Batch, Receipt, StoreError, Write};
 use tidegate_transport::message::{self, Message};
@@ -204,8 +204,14 @@ impl Remote {
         lock(&self.waiting).remove(&id);
         result.unwrap_or_else(|failure| {
             let denied = u32::from(failure.status == Status::Refused);
-            let outcome =
-                Outcome { result: Err(failure), total_us: 0, compute_us: 0, bytes_out: sent_bytes, bytes_in: 0, denied };
+            let outcome = Outcome {
+                result: Err(failure),
+                total_us: 0,
+                compute_us: 0,
+                bytes_out: sent_bytes,
+                bytes_in: 0,
+                denied,
+            };
             Ended { outcome, writes: Vec::new(), ack: None }
         })
     }
@@ -256,7 +262,8 @@ impl Remote {
         let result = match arrived.outcome.result {
             Ok(done) => match wire::unpack(&done.value, &done.blobs, &site.blobs) {
                 Ok((value, kept)) => {
-                    let uses = transfer.run.map(|run| kept.iter().map(move |blob| Write::UseBlob { run, blob: blob.id }));
+                    let uses =
+                        transfer.run.map(|run| kept.iter().map(move |blob| Write::UseBlob { run, blob: blob.id }));
                     writes.extend(uses.into_iter().flatten());
                     Ok(wire::restore_label(value, &attempt.label))
                 }
@@ -330,7 +337,9 @@ impl Remote {
         loop {
             match tokio::time::timeout(limit, &mut answered).await {
                 Ok(Ok(answer)) => return answer,
-                Ok(Err(_)) => return Err(Failure::new(Status::Failed, "E4011", "nobody waits for the attempt").retryable()),
+                Ok(Err(_)) => {
+                    return Err(Failure::new(Status::Failed, "E4011", "nobody waits for the attempt").retryable());
+                }
                 Err(_) if self.is_up(site) => {
                     let message = format!("no outcome within {} s", limit.as_secs_f64());
                     return Err(Failure::new(Status::Failed, "E4010", message).retryable());
@@ -396,7 +405,8 @@ impl Remote {
             Message::Attempt(attempt) => return Some((seq, attempt)),
             Message::Outcome(outcome) => outcome,
         };
-        let answer = lock(&self.waiting).get_mut(&outcome.attempt).filter(|w| w.site == from).and_then(|w| w.answer.take());
+        let answer =
+            lock(&self.waiting).get_mut(&outcome.attempt).filter(|w| w.site == from).and_then(|w| w.answer.take());
         let ack = Ack { peer, seq };
         let arrived = Arrived { outcome, bytes, digest, ack };
         match answer {
@@ -442,7 +452,8 @@ impl Remote {
     /// A frame that broke off on the way is judged again before it leaves again.
     fn resend(self: &Arc<Self>, to: SiteId, seq: u64) {
         let Some(peer) = self.peer(to) else { return };
-        let found = lock(&self.waiting).values().find(|w| w.site == to && w.seq == Some(seq)).map(|w| w.transfer.clone());
+        let found =
+            lock(&self.waiting).values().find(|w| w.site == to && w.seq == Some(seq)).map(|w| w.transfer.clone());
         let Some(transfer) = found else { return peer.withdraw(seq) };
         let remote = Arc::clone(self);
         tokio::spawn(async move {

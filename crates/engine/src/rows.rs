@@ -269,11 +269,9 @@ fn from_row(row: Row) -> Result<Record, RowError> {
             token: FencingToken(intent.token),
             decision: Arc::new(decision(intent.decision.ok_or_else(|| damaged("no decision"))?)?),
         },
-        Body::Prepared(prepared) => Record::Prepared {
-            unit: unit(prepared.unit)?,
-            attempt: attempt(&prepared.attempt)?,
-            state: prepared.state,
-        },
+        Body::Prepared(prepared) => {
+            Record::Prepared { unit: unit(prepared.unit)?, attempt: attempt(&prepared.attempt)?, state: prepared.state }
+        }
         Body::Outcome(row) => Record::Outcome {
             unit: unit(row.unit)?,
             attempt: row.attempt.as_deref().map(attempt).transpose()?,
@@ -316,8 +314,7 @@ fn attempt(bytes: &[u8]) -> Result<AttemptId, RowError> {
 }
 
 const KINDS: [SiteKind; 3] = [SiteKind::Device, SiteKind::Hub, SiteKind::Worker];
-const CAPABILITIES: [Capability; 4] =
-    [Capability::Files, Capability::Vault, Capability::Library, Capability::Sandbox];
+const CAPABILITIES: [Capability; 4] = [Capability::Files, Capability::Vault, Capability::Library, Capability::Sandbox];
 const REASONS: [Because; 5] =
     [Because::OnlyPossible, Because::DataLivesThere, Because::Fastest, Because::Private, Because::Nowhere];
 
@@ -371,7 +368,8 @@ fn decision(row: DecisionRow) -> Result<Decision, RowError> {
 
 fn candidate(row: CandidateRow) -> Result<Candidate, RowError> {
     let realm = if row.realm.is_empty() { Realm::LOCAL } else { row.realm.parse().map_err(|_| damaged("a realm"))? };
-    let site = SiteId::from_bytes(realm, row.site.as_slice().try_into().map_err(|_| damaged("a site id has 16 bytes"))?);
+    let site =
+        SiteId::from_bytes(realm, row.site.as_slice().try_into().map_err(|_| damaged("a site id has 16 bytes"))?);
     let excluded_by = match row.excluded {
         0 => None,
         1 => Some(Exclusion::SiteKind),

@@ -16,10 +16,13 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tidegate_domain::detect::Detectors;
 use tidegate_domain::ids::{AttemptId, RunId};
+use tidegate_domain::label::Level;
 use tidegate_domain::ops::Effects;
 use tidegate_domain::placement::{self, Clearance, Nowhere, Request};
 use tidegate_domain::run::{Action, Attempt, Event, Failure, Outcome, PlaceRequest, Record, Status, Unit};
+use tidegate_domain::value::Node;
 use tidegate_domain::workflow::Offline;
 use tidegate_gate::{Destination, Question};
 use tidegate_ops::OpError;
@@ -45,7 +48,9 @@ impl Commit {
     async fn done(self) -> Result<(), StoreError> {
         match self {
             Commit::Here(ticket) => ticket.await.map(|_| ()),
-            Commit::Told(told) => told.await.unwrap_or_else(|_| Err(StoreError::Stopped("nobody saw the commit".into()))),
+            Commit::Told(told) => {
+                told.await.unwrap_or_else(|_| Err(StoreError::Stopped("nobody saw the commit".into())))
+            }
         }
     }
 }
@@ -55,20 +60,10 @@ pub(crate) enum Message {
     /// Something for the machine.
     Event(Event),
     /// An attempt made here has ended.
-    Local {
-        unit: Unit,
-        attempt: AttemptId,
-        done: Done,
-    },
+    Local { unit: Unit, attempt: AttemptId, done: Done },
     /// An attempt made elsewhere has ended. The other side keeps its outcome until the row here
     /// is durable.
-    Remote {
-        unit: Unit,
-        attempt: AttemptId,
-        outcome: Outcome,
-        writes: Vec<Write>,
-        ack: Option<Ack>,
-    },
+    Remote { unit: Unit, attempt: AttemptId, outcome: Outcome, writes: Vec<Write>, ack: Option<Ack> },
 }
 
 pub(crate) struct Runner {
@@ -250,10 +245,15 @@ impl Runner {
                 speculative: false,
                 origin: None,
             });
-            if verdict.is_allowed() {
-                Clearance::Cleared
-            } else {
-                Clearance::Denied { rule: verdict.rule().to_string(), why: verdict.words().to_owned() }
+            if !verdict.is_allowed() {
+                return Clearance::Denied { rule: verdict.rule().to_string(), why: verdict.words().to_owned() };
+            }
+            match self.last_look(&request) {
+                None => Clearance::Cleared,
+                Some(found) => Clearance::Denied {
+                    rule: "gate/last-look".into(),
+                    why: format!("a last look at what would leave found {found}"),
+                },
             }
         }));
         let unit = request.unit;
@@ -275,6 +275,34 @@ impl Runner {
             }
         };
         Event::NotPlaced { unit, failure, decision }
+    }
+
+    /// Looks once more at what would leave. An operation behind the redaction may have brought
+    /// together what stood apart, a value and the word that gives it away for one. Public data
+    /// was never private and is not looked at.
+    fn last_look(&self, request: &PlaceRequest) -> Option<String> {
+        if request.label.level == Level::Public {
+            return None;
+        }
+        let mut found = std::collections::BTreeSet::new();
+        let mut unread = false;
+        request.input.visit(&mut |value| {
+            let mut look = |text: &str| {
+                found.extend(Detectors::builtin().scan(text).into_iter().map(|f| f.category.as_str()));
+            };
+            match &value.node {
+                Node::Text(text) => look(text),
+                Node::Blob(blob) => match self.site.blobs.get(blob).map(String::from_utf8) {
+                    Ok(Ok(text)) => look(&text),
+                    _ => unread = true,
+                },
+                _ => {}
+            }
+        });
+        if unread {
+            found.insert("bytes that cannot be read");
+        }
+        (!found.is_empty()).then(|| found.into_iter().collect::<Vec<_>>().join(", "))
     }
 
     async fn perform(&mut self, attempt: Attempt, actions: &mut VecDeque<Action>) -> Result<(), StoreError> {

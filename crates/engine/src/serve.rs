@@ -357,7 +357,8 @@ fn failed_of(failure: &Failure) -> Failed {
 fn label_of(payload: bytes::Bytes, client: SiteId) -> Label {
     match message::Message::decode(payload, client.realm) {
         Ok(message::Message::Outcome(Outcome { result: Ok(done), .. })) => {
-            tidegate_domain::value::codec::decode(done.value.expose()).map_or_else(|_| Label::highest(), |v| v.joined_label())
+            tidegate_domain::value::codec::decode(done.value.expose())
+                .map_or_else(|_| Label::highest(), |v| v.joined_label())
         }
         Ok(message::Message::Outcome(_)) => Label::of(Level::Internal),
         _ => Label::highest(),

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tidegate_domain::ids::{Realm, RunId, SiteId};
 use tidegate_domain::ops::{Capability, SiteKind};
 use tidegate_gate::{Gate, GateError, GrantRecord, Side};
+use tidegate_ops::OpError;
 use tidegate_ops::context::SiteTools;
 use tidegate_ops::vault::Vault;
 use tidegate_ops::workspace::Workspaces;
-use tidegate_ops::OpError;
 use tidegate_seams::{SealingKey, Seams, entropy};
 use tidegate_store::blobs::{BlobError, Blobs};
 use tidegate_store::sqlite::SqliteStore;
@@ -94,7 +94,13 @@ const SITE_ID_SETTING: &str = "site/id";
 
 impl Site {
     /// Opens the site in a folder, making key, id and store at first start.
-    pub async fn open(dir: &Path, kind: SiteKind, seams: Seams, tools: SiteTools, slots: u32) -> Result<Site, SiteError> {
+    pub async fn open(
+        dir: &Path,
+        kind: SiteKind,
+        seams: Seams,
+        tools: SiteTools,
+        slots: u32,
+    ) -> Result<Site, SiteError> {
         let key = site_key(&dir.join("site.key"), &seams)?;
         let store: Arc<dyn Store> = SqliteStore::open(dir, Realm::LOCAL)?;
         let id = match store.setting(SITE_ID_SETTING)?.and_then(|b| b.try_into().ok()) {
@@ -112,8 +118,7 @@ impl Site {
             gate.load_grants(&GrantRecord::decode_all(&bytes)?)?;
         }
         let blobs = Blobs::open(dir, derive(&key, "tidegate blob names 1"))?;
-        let parts =
-            SiteParts { id, kind, store, blobs, gate, seams, tools, dir: Some(dir.to_owned()), key, slots };
+        let parts = SiteParts { id, kind, store, blobs, gate, seams, tools, dir: Some(dir.to_owned()), key, slots };
         Ok(Site::of(parts))
     }
 

@@ -48,7 +48,8 @@ pub(crate) fn unpack(
     arrived: &[Blob],
     blobs: &Blobs,
 ) -> Result<(Value, Vec<BlobRef>), OpError> {
-    let mut value = codec::decode(bytes.expose()).map_err(|e| OpError::invalid(format!("a value that arrived: {e}")))?;
+    let mut value =
+        codec::decode(bytes.expose()).map_err(|e| OpError::invalid(format!("a value that arrived: {e}")))?;
     let contents: HashMap<[u8; 32], &Blob> = arrived.iter().map(|b| (b.digest, b)).collect();
     let mut kept = Vec::new();
     each_blob(&mut value, &mut |blob| {

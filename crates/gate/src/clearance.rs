@@ -7,8 +7,8 @@
 //! Not here: the decision (`gate`), sending (`transport`).
 
 use crate::audit::{AuditEntry, Direction, EntryKind, TransferState};
-use crate::owner::PolicyVersion;
 use crate::gate::Gate;
+use crate::owner::PolicyVersion;
 use crate::question::Destination;
 use bytes::Bytes;
 use std::fmt;

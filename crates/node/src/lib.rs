@@ -10,7 +10,7 @@ pub mod api;
 pub mod service;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tidegate_domain::ids::{Realm, RunId, SessionId, SiteId};
 use tidegate_domain::ops::{Capability, SiteKind};
 use tidegate_domain::session::{Limits, Role};
@@ -78,7 +78,8 @@ pub struct HubAddress {
 struct Session {
     hub: SiteId,
     peer: Peer<Cleared>,
-    dialling: JoinHandle<()>,
+    /// None as long as the hub is known from before and nobody has said where it is.
+    dialling: Option<JoinHandle<()>>,
 }
 
 /// A node.
@@ -90,6 +91,9 @@ pub struct Node {
 }
 
 const INCARNATION_SEEN: &str = "session/incarnation";
+/// The hub this node was last connected to, and what it has: it is away then, and not unheard of,
+/// when runs go on before anybody has dialled.
+const HUB_KNOWN: &str = "session/hub";
 
 impl Node {
     /// Opens a node and goes on with its runs. Gives the runs that could not be resumed, too.
@@ -115,6 +119,10 @@ impl Node {
                 engine.sites_changed();
             }
         });
+        if let Some((hub, capabilities)) = node.known_hub() {
+            let peer = node.start(hub, capabilities);
+            *node.lock_session() = Some(Session { hub, peer, dialling: None });
+        }
         let mut stuck = Vec::new();
         for (run, resumed) in node.engine.resume_all()? {
             if let Err(error) = resumed {
@@ -161,25 +169,40 @@ impl Node {
             key: self.key()?,
         };
         let connector = Connector::new(&hub.url, &credentials, site.seams.clock.clone())?;
-        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut session = self.lock_session();
         let peer = match session.take() {
             Some(known) => {
-                known.dialling.abort();
-                if known.hub == hub.site { known.peer } else { self.start(hub) }
+                known.dialling.iter().for_each(JoinHandle::abort);
+                if known.hub == hub.site { known.peer } else { self.start(hub.site, hub.capabilities.clone()) }
             }
-            None => self.start(hub),
+            None => self.start(hub.site, hub.capabilities.clone()),
         };
+        let names: Vec<&str> = hub.capabilities.iter().map(|c| c.as_str()).collect();
+        let value = format!("{} {}", hub.site, names.join(",")).into_bytes();
+        drop(site.store.commit(Batch { writes: vec![Write::Setting { name: HUB_KNOWN.into(), value }] }));
         let seams = site.seams.clone();
         let dialled = peer.clone();
         let dialling = tokio::spawn(async move {
             let code = dial::keep_connected(dialled, connector, seams, |_| {}).await;
             eprintln!("tidegate: the hub ended the session for good: {code:?}");
         });
-        *session = Some(Session { hub: hub.site, peer, dialling });
+        *session = Some(Session { hub: hub.site, peer, dialling: Some(dialling) });
         Ok(())
     }
 
-    fn start(self: &Arc<Self>, hub: &HubAddress) -> Peer<Cleared> {
+    fn lock_session(&self) -> MutexGuard<'_, Option<Session>> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known_hub(&self) -> Option<(SiteId, Vec<Capability>)> {
+        let text = String::from_utf8(self.engine.site().store.setting(HUB_KNOWN).ok()??).ok()?;
+        let (site, names) = text.split_once(' ')?;
+        let all = [Capability::Files, Capability::Vault, Capability::Library, Capability::Sandbox];
+        let has = all.into_iter().filter(|c| names.split(',').any(|name| name == c.as_str())).collect();
+        Some((site.parse().ok()?, has))
+    }
+
+    fn start(&self, hub: SiteId, capabilities: Vec<Capability>) -> Peer<Cleared> {
         let site = self.engine.site();
         let seen = site.store.setting(INCARNATION_SEEN).ok().flatten();
         let role = Role::Node {
@@ -191,8 +214,8 @@ impl Node {
         };
         let (peer, mut events) = Peer::start(role, Limits::default(), &site.seams);
         let remote = Arc::clone(self.engine.remote());
-        remote.add(hub.site, SiteKind::Hub, peer.clone(), hub.capabilities.clone());
-        let (store, from) = (Arc::clone(&site.store), hub.site);
+        remote.add(hub, SiteKind::Hub, peer.clone(), capabilities);
+        let (store, from) = (Arc::clone(&site.store), hub);
         tokio::spawn(async move {
             while let Some(event) = events.next().await {
                 if let PeerEvent::Connected { incarnation, .. } = &event {

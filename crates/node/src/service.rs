@@ -135,7 +135,9 @@ fn tell(node: &Arc<Node>, line: &str) {
     let known = [Capability::Files, Capability::Vault, Capability::Library, Capability::Sandbox];
     let capabilities = known.into_iter().filter(|c| capabilities.iter().any(|name| name == c.as_str())).collect();
     let connected = match site.parse() {
-        Ok(site) => node.connect(&HubAddress { site, url, authority, certificate, capabilities }).map_err(|e| e.to_string()),
+        Ok(site) => {
+            node.connect(&HubAddress { site, url, authority, certificate, capabilities }).map_err(|e| e.to_string())
+        }
         Err(error) => Err(error.to_string()),
     };
     if let Err(message) = connected {

@@ -4,6 +4,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    tidegate_seams::sandbox::enter_child_if_asked(tidegate_ops::extract::handle_child)
-        .unwrap_or(ExitCode::FAILURE)
+    tidegate_seams::sandbox::enter_child_if_asked(tidegate_ops::extract::handle_child).unwrap_or(ExitCode::FAILURE)
 }

@@ -140,8 +140,8 @@ pub(crate) fn int_member(input: &Value, name: &str, default: i64) -> Result<i64,
     match input.get(name) {
         None => Ok(default),
         Some(value) if value.is_null() => Ok(default),
-        Some(value) => {
-            value.as_int().ok_or_else(|| OpError::invalid(format!("`{name}` must be an integer and is a {}", value.kind_name())))
-        }
+        Some(value) => value
+            .as_int()
+            .ok_or_else(|| OpError::invalid(format!("`{name}` must be an integer and is a {}", value.kind_name()))),
     }
 }

@@ -111,11 +111,8 @@ impl Vault {
         if let (Some(file), false) = (file, fresh.is_empty()) {
             let mut bytes = Vec::new();
             for (placeholder, value) in fresh {
-                let record = Value::map([
-                    ("placeholder", Value::text(placeholder)),
-                    ("value", Value::text(value)),
-                ])
-                .raised(label);
+                let record = Value::map([("placeholder", Value::text(placeholder)), ("value", Value::text(value))])
+                    .raised(label);
                 let plain = codec::encode(&record, codec::Scope::Journal);
                 let sealed = self
                     .key

@@ -59,7 +59,9 @@ impl FileRef {
     pub(crate) fn from_value(value: &Value) -> Result<Self, OpError> {
         let text = |name: &str| {
             let found = value.get(name).and_then(Value::as_text);
-            found.map(str::to_owned).ok_or_else(|| OpError::invalid(format!("`file` has no `{name}`; take it from `files.scan`")))
+            found
+                .map(str::to_owned)
+                .ok_or_else(|| OpError::invalid(format!("`file` has no `{name}`; take it from `files.scan`")))
         };
         Ok(Self { workspace: text("workspace")?, path: text("path")? })
     }
@@ -125,15 +127,21 @@ pub struct Listing {
 impl Workspace {
     /// Opens a folder and reads its rules.
     pub fn open(folder: &Path, key: &[u8; 32]) -> Result<Self, OpError> {
-        let unreadable = |e: &dyn std::fmt::Display| OpError::new("E5003", format!("cannot open folder `{}`: {e}", folder.display()));
+        let unreadable = |e: &dyn std::fmt::Display| {
+            OpError::new("E5003", format!("cannot open folder `{}`: {e}", folder.display()))
+        };
         let handle = rustix::fs::open(folder, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|e| unreadable(&e))?;
         let real = folder.canonicalize().map_err(|e| unreadable(&e))?;
         let digest = blake3::keyed_hash(key, real.as_os_str().as_encoded_bytes());
         let mut bits = [0; 16];
         bits.copy_from_slice(&digest.as_bytes()[..16]);
-        let mut workspace =
-            Self { root: folder.to_owned(), handle, id: WorkspaceId::from_bytes(Realm::LOCAL, bits), rules: Vec::new() };
+        let mut workspace = Self {
+            root: folder.to_owned(),
+            handle,
+            id: WorkspaceId::from_bytes(Realm::LOCAL, bits),
+            rules: Vec::new(),
+        };
         workspace.rules = workspace.read_rules()?;
         Ok(workspace)
     }
@@ -342,7 +350,19 @@ mod tests {
         rustix::fs::mknodat(rustix::fs::CWD, dir.join("fifo"), rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
         let w = workspace(&dir);
         assert_eq!(w.read("ok.txt").unwrap(), b"fine");
-        for path in ["../secret", "sub/../../secret", "/etc/passwd", "out", "in", "root/etc/passwd", "fifo", "sub", "", ".", "a\0b"] {
+        for path in [
+            "../secret",
+            "sub/../../secret",
+            "/etc/passwd",
+            "out",
+            "in",
+            "root/etc/passwd",
+            "fifo",
+            "sub",
+            "",
+            ".",
+            "a\0b",
+        ] {
             assert!(w.read(path).is_err(), "{path:?} was opened");
         }
     }

@@ -43,9 +43,7 @@ fn call(number: libc::c_long, args: [libc::c_long; 6]) -> Result<Vec<u8>, String
     if result >= 0 {
         return Ok(b"ok".to_vec());
     }
-    Err(std::io::Error::last_os_error()
-        .raw_os_error()
-        .map_or("?".into(), |errno| errno.to_string()))
+    Err(std::io::Error::last_os_error().raw_os_error().map_or("?".into(), |errno| errno.to_string()))
 }
 
 fn attempt(kind: &str, bytes: Vec<u8>) -> Result<Vec<u8>, String> {
@@ -63,9 +61,7 @@ fn attempt(kind: &str, bytes: Vec<u8>) -> Result<Vec<u8>, String> {
         "fail" => Err(String::from_utf8_lossy(&bytes).into_owned()),
         "open" => call(libc::SYS_openat, [cwd, path, 0, 0, 0, 0]),
         "std-open" => std::fs::read("/etc/passwd").map_err(|error| error.to_string()),
-        "stat" => {
-            std::fs::metadata("/etc/passwd").map(|_| Vec::new()).map_err(|error| error.to_string())
-        }
+        "stat" => std::fs::metadata("/etc/passwd").map(|_| Vec::new()).map_err(|error| error.to_string()),
         "inet" => call(libc::SYS_socket, [inet, stream, 0, 0, 0, 0]),
         "udp" => call(libc::SYS_socket, [inet, datagram, 0, 0, 0, 0]),
         "unix" => call(libc::SYS_socket, [unix, stream, 0, 0, 0, 0]),
@@ -73,13 +69,8 @@ fn attempt(kind: &str, bytes: Vec<u8>) -> Result<Vec<u8>, String> {
         "exec" => call(libc::SYS_execve, [c"/bin/true".as_ptr() as libc::c_long, 0, 0, 0, 0, 0]),
         "io_uring" => call(libc::SYS_io_uring_setup, [1, 0, 0, 0, 0, 0]),
         "fork" => call(libc::SYS_clone, [libc::c_long::from(libc::SIGCHLD), 0, 0, 0, 0, 0]),
-        "thread" => std::thread::Builder::new()
-            .spawn(|| {})
-            .map(|_| Vec::new())
-            .map_err(|error| error.to_string()),
-        "ptrace" => {
-            call(libc::SYS_ptrace, [libc::c_long::from(libc::PTRACE_TRACEME), 0, 0, 0, 0, 0])
-        }
+        "thread" => std::thread::Builder::new().spawn(|| {}).map(|_| Vec::new()).map_err(|error| error.to_string()),
+        "ptrace" => call(libc::SYS_ptrace, [libc::c_long::from(libc::PTRACE_TRACEME), 0, 0, 0, 0, 0]),
         "kill-parent" => call(libc::SYS_kill, [parent, 0, 0, 0, 0, 0]),
         "tgkill-other" => call(libc::SYS_tgkill, [1, 1, 0, 0, 0, 0]),
         "tgkill-own" => call(libc::SYS_tgkill, [pid, pid, 0, 0, 0, 0]),
@@ -92,9 +83,7 @@ fn attempt(kind: &str, bytes: Vec<u8>) -> Result<Vec<u8>, String> {
             call(libc::SYS_mmap, [0, 4096, rwx, flags, -1, 0])
         }
         "descriptors" => Ok(open_descriptors()),
-        "environment" => {
-            Ok(std::env::vars().map(|(name, _)| name).collect::<Vec<_>>().join(" ").into_bytes())
-        }
+        "environment" => Ok(std::env::vars().map(|(name, _)| name).collect::<Vec<_>>().join(" ").into_bytes()),
         "print" => {
             println!("noise on standard output");
             let _ = std::io::stdout().write_all(&[b'x'; 100_000]);
@@ -147,10 +136,7 @@ fn open_descriptors() -> Vec<u8> {
         .filter(|fd| {
             let fd = i32::from(*fd);
             // SAFETY: zero bytes are transferred, so the pointers are not used.
-            unsafe {
-                libc::read(fd, std::ptr::null_mut(), 0) == 0
-                    || libc::write(fd, std::ptr::null(), 0) == 0
-            }
+            unsafe { libc::read(fd, std::ptr::null_mut(), 0) == 0 || libc::write(fd, std::ptr::null(), 0) == 0 }
         })
         .collect()
 }

@@ -14,8 +14,7 @@ impl FolderLock {
     /// Takes the lock of `folder`, or gives `None` if somebody else holds it.
     pub fn take(folder: &Path) -> io::Result<Option<Self>> {
         std::fs::create_dir_all(folder)?;
-        let file =
-            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(folder.join("lock"))?;
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(folder.join("lock"))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Self(file))),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),

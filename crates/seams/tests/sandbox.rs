@@ -22,11 +22,7 @@ fn program() -> PathBuf {
 }
 
 fn limits() -> ChildLimits {
-    ChildLimits {
-        memory_bytes_max: 256 << 20,
-        response_bytes_max: 8 << 20,
-        ..ChildLimits::default()
-    }
+    ChildLimits { memory_bytes_max: 256 << 20, response_bytes_max: 8 << 20, ..ChildLimits::default() }
 }
 
 fn pool(change: impl FnOnce(&mut PoolConfig)) -> ChildPool {
@@ -120,14 +116,9 @@ async fn a17_inherited_descriptors_and_environment_are_gone() {
 
 #[tokio::test]
 async fn a15_memory_stack_and_processor_are_bounded() {
-    assert!(
-        matches!(ask("bomb").await, Err(ChildError::OutOfMemory { bytes_max }) if bytes_max == 256 << 20)
-    );
+    assert!(matches!(ask("bomb").await, Err(ChildError::OutOfMemory { bytes_max }) if bytes_max == 256 << 20));
     let deep = ask("deep").await;
-    assert!(
-        matches!(deep, Err(ChildError::StackOverflow { .. } | ChildError::Crashed { .. })),
-        "{deep:?}"
-    );
+    assert!(matches!(deep, Err(ChildError::StackOverflow { .. } | ChildError::Crashed { .. })), "{deep:?}");
 
     let limits = ChildLimits { cpu_seconds_max: 1, ..limits() };
     let mut child = Child::spawn(&program(), limits, &[]).await.unwrap();
@@ -141,9 +132,7 @@ async fn a15_an_endless_loop_ends_at_its_deadline() {
     let pid = child.id().unwrap();
     let begun = Instant::now();
     let outcome = child.request("spin", b"", Duration::from_millis(200)).await;
-    assert!(
-        matches!(outcome, Err(ChildError::TimedOut { limit }) if limit == Duration::from_millis(200))
-    );
+    assert!(matches!(outcome, Err(ChildError::TimedOut { limit }) if limit == Duration::from_millis(200)));
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     assert!(!alive(pid), "killed and reaped before the error is returned");
 }
@@ -282,10 +271,7 @@ async fn no_child_serves_two_keys_and_the_number_is_bounded() {
 #[tokio::test]
 async fn after_a_crash_the_next_request_gets_a_fresh_child() {
     let pool = pool(|_| {});
-    assert!(matches!(
-        pool.request("k", "bomb", b"", LIMIT).await,
-        Err(ChildError::OutOfMemory { .. })
-    ));
+    assert!(matches!(pool.request("k", "bomb", b"", LIMIT).await, Err(ChildError::OutOfMemory { .. })));
     assert!(matches!(
         pool.request("k", "spin", b"", Duration::from_millis(300)).await,
         Err(ChildError::TimedOut { .. })

@@ -43,7 +43,11 @@ fn main() -> ExitCode {
         sum.virtual_s += report.virtual_s;
     }
     let seconds = (clock.boot_us() as f64 / 1e6).max(1e-6);
-    println!("{seeds} seeds in {seconds:.1} s: {:.1} seeds/s, {:.0} steps/s", seeds as f64 / seconds, sum.steps as f64 / seconds);
+    println!(
+        "{seeds} seeds in {seconds:.1} s: {:.1} seeds/s, {:.0} steps/s",
+        seeds as f64 / seconds,
+        sum.steps as f64 / seconds
+    );
     println!("{:.1} virtual hours, {:.0} times as fast as time", sum.virtual_s / 3600.0, sum.virtual_s / seconds);
     println!("runs {}, steps {}, refused {}, cancelled {}", sum.acknowledged, sum.steps, sum.refused, sum.cancelled);
     println!("attempts at the hub {}, executed again {}", sum.executed, sum.executed_again);

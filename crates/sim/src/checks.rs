@@ -67,12 +67,19 @@ pub(crate) fn acknowledged_runs_end_as_without_faults(
         match expected.and_then(|expected| expected.get(job)) {
             Some(expected) if *expected != result && !stopped => {
                 let why = view.units().into_iter().filter_map(|unit| view.unit(unit)).find_map(|unit| {
-                    let same = expected.units.iter().any(|e| e.0 == unit.id && e.1 == unit.item && e.2 == unit.status && e.3 == unit.label.to_string());
+                    let same = expected.units.iter().any(|e| {
+                        e.0 == unit.id && e.1 == unit.item && e.2 == unit.status && e.3 == unit.label.to_string()
+                    });
                     let failure = unit.failure.map(|f| format!("{} {}", f.code, f.message)).unwrap_or_default();
-                    (!same).then(|| format!("{}[{:?}] {} {} {failure}", unit.id, unit.item, unit.status.as_str(), unit.label))
+                    (!same).then(|| {
+                        format!("{}[{:?}] {} {} {failure}", unit.id, unit.item, unit.status.as_str(), unit.label)
+                    })
                 });
                 let (now, then) = (result.status.as_str(), expected.status.as_str());
-                world.violation(format!("job {job}: {run} {now} differs from without faults ({then}): {}", why.unwrap_or_default()));
+                world.violation(format!(
+                    "job {job}: {run} {now} differs from without faults ({then}): {}",
+                    why.unwrap_or_default()
+                ));
             }
             _ => {}
         }
@@ -121,7 +128,9 @@ pub(crate) fn payload_is_audited(world: &World, from: Side, payload: &Bytes) {
 pub(crate) fn audit_log_covers_the_wire(world: &World, side: Side, store: &dyn Store) {
     let rows = match store.audit(0, None, usize::MAX) {
         Ok(rows) => rows,
-        Err(error) => return world.violation(format!("the audit log of the {} cannot be read: {error}", side.as_str())),
+        Err(error) => {
+            return world.violation(format!("the audit log of the {} cannot be read: {error}", side.as_str()));
+        }
     };
     let entries = rows.iter().filter_map(|row| AuditEntry::decode(row.body.as_deref()?).ok());
     let mut logged: BTreeMap<[u8; 32], u64> = BTreeMap::new();

@@ -134,7 +134,9 @@ impl Disk {
                 }
                 Write::Audit { body, .. } => match AuditEntry::decode(body) {
                     Ok(entry) => facts.intents.extend(intent(&entry)),
-                    Err(_) => self.world.violation(format!("the {} wrote an unreadable audit entry", self.side.as_str())),
+                    Err(_) => {
+                        self.world.violation(format!("the {} wrote an unreadable audit entry", self.side.as_str()))
+                    }
                 },
                 _ => {}
             }
@@ -168,9 +170,10 @@ fn digest(batch: &Batch) -> [u8; 32] {
                 hasher.update(b"journal").update(&run.to_bytes()).update(&[*kind]).update(body)
             }
             Write::Audit { body, .. } => hasher.update(b"audit").update(body),
-            Write::Inbox(row) => {
-                hasher.update(b"inbox").update(&row.attempt.to_bytes()).update(row.outcome.as_deref().unwrap_or_default())
-            }
+            Write::Inbox(row) => hasher
+                .update(b"inbox")
+                .update(&row.attempt.to_bytes())
+                .update(row.outcome.as_deref().unwrap_or_default()),
             Write::UseBlob { run, blob } => hasher.update(b"blob").update(&run.to_bytes()).update(blob.bytes()),
             Write::Setting { name, value } => hasher.update(b"setting").update(name.as_bytes()).update(value),
             Write::Forget { run } => hasher.update(b"forget").update(&run.to_bytes()),
@@ -191,6 +194,7 @@ impl Store for Disk {
         lock(&self.state).waiting.push(facts);
         let ticket = self.inner.commit(batch);
         self.written.notify_one();
+        self.world.activity.notify_waiters();
         ticket
     }
 

@@ -153,7 +153,7 @@ pub fn run(seed: u64, plan: &Plan) -> Report {
     let mut expected_workload = workload::generate(seed, plan);
     for job in &mut expected_workload.jobs {
         job.cancel_after_ms = None;
-        job.at_ms = job.at_ms.min(1_000);
+        job.at_ms = job.at_ms.min(workload::QUIET_MS + 1_000);
     }
     let (calm, expected) = play(seed, &quiet, &expected_workload, None);
     let (mut report, _) = play(seed, plan, &workload::generate(seed, plan), Some(&expected));

@@ -6,8 +6,8 @@ use crate::disk::Disk;
 use crate::network::Network;
 use crate::random::Random;
 use crate::sites::{self, Device, HubSite};
-use crate::workload::Workload;
-use crate::world::{Side, World};
+use crate::workload::{QUIET_MS, Workload};
+use crate::world::{Side, World, now};
 use crate::{FaultKind, Plan};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -120,21 +120,36 @@ impl Scenario {
         }
     }
 
-    /// Lets things go wrong, at seeded times, for as long as the plan says.
+    /// Lets things go wrong for as long as the plan says: at any moment, or right after something
+    /// was written or sent, when there is most to lose.
     async fn misfortune(&self, plan: &Plan) {
-        let end_us = plan.faults_ms.saturating_mul(1_000);
-        loop {
-            let left_ms = end_us.saturating_sub(self.world.elapsed_us()) / 1_000;
-            let pause_ms = self.lock().random.between(1, plan.pause_ms.max(1).saturating_mul(2));
-            if left_ms <= pause_ms || plan.kinds.is_empty() {
-                return tokio::time::sleep(Duration::from_millis(left_ms)).await;
+        tokio::time::sleep(Duration::from_millis(QUIET_MS)).await;
+        let end = now() + Duration::from_millis(plan.faults_ms);
+        let faults = async {
+            loop {
+                let (pause_ms, then_ms, busy) = {
+                    let random = &mut self.lock().random;
+                    let pause_ms = random.between(1, plan.pause_ms.max(1).saturating_mul(2));
+                    (pause_ms, random.between(0, 40), random.percent(60))
+                };
+                tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+                if busy {
+                    let _ = tokio::time::timeout_at(end, self.world.activity.notified()).await;
+                    tokio::time::sleep(Duration::from_millis(then_ms)).await;
+                }
+                let kind = self.lock().random.pick(&plan.kinds);
+                match kind {
+                    // One that has begun is carried through: what died is started again.
+                    Some(kind) if now() < end => self.inflict(kind).await,
+                    _ => return,
+                }
             }
-            tokio::time::sleep(Duration::from_millis(pause_ms)).await;
-            let kind = self.lock().random.pick(&plan.kinds);
-            if let Some(kind) = kind {
-                self.inflict(kind).await;
-            }
+        };
+        if plan.kinds.is_empty() {
+            return tokio::time::sleep_until(end).await;
         }
+        faults.await;
+        tokio::time::sleep_until(end).await;
     }
 
     async fn inflict(&self, kind: FaultKind) {
@@ -170,7 +185,8 @@ impl Scenario {
     /// How long a dead process stays dead, and whether its last sync got through unseen.
     fn death(&self) -> (Duration, bool) {
         let mut state = self.lock();
-        let long_ms = if state.random.percent(70) { state.random.between(5, 500) } else { state.random.between(500, 15_000) };
+        let long_ms =
+            if state.random.percent(70) { state.random.between(5, 500) } else { state.random.between(500, 15_000) };
         (Duration::from_millis(long_ms), state.random.percent(40))
     }
 

@@ -19,10 +19,10 @@ use std::time::Duration;
 use tidegate_domain::ids::{Realm, SessionId, SiteId};
 use tidegate_domain::ops::SiteKind;
 use tidegate_domain::session::{Limits, Role};
+use tidegate_engine::Engine;
 use tidegate_engine::remote::Remote;
 use tidegate_engine::serve::Server;
 use tidegate_engine::site::{Site, SiteParts};
-use tidegate_engine::Engine;
 use tidegate_gate::{Cleared, Gate};
 use tidegate_ops::context::SiteTools;
 use tidegate_seams::{Seams, SystemClock, entropy};
@@ -36,6 +36,7 @@ use tokio::task::JoinHandle;
 const SLOTS: u32 = 4;
 const INCARNATION: &str = "hub/incarnation";
 const INCARNATION_SEEN: &str = "session/incarnation";
+const HUB_KNOWN: &str = "session/hub";
 
 pub(crate) fn device_id() -> SiteId {
     SiteId { realm: Realm::LOCAL, bits: 0xd0 }
@@ -104,7 +105,13 @@ pub(crate) struct Device {
 
 impl Device {
     /// Starts the process as `tidegate_node::Node::open` does, and dials a little later.
-    pub(crate) fn boot(world: &Arc<World>, disk: Arc<Disk>, gate: Gate, network: &Arc<Network>, random: &mut Random) -> Self {
+    pub(crate) fn boot(
+        world: &Arc<World>,
+        disk: Arc<Disk>,
+        gate: Gate,
+        network: &Arc<Network>,
+        random: &mut Random,
+    ) -> Self {
         let spinning = disk.spin(Random::new(random.next(), "tidegate sim disk"));
         let site = site(Side::Device, world, &disk, gate);
         let remote = Remote::new(&site);
@@ -118,6 +125,8 @@ impl Device {
                 engine.sites_changed();
             }
         });
+        // A hub from before is away and not unheard of.
+        let known = site.store.setting(HUB_KNOWN).ok().flatten().map(|_| start_session(&engine));
         match engine.resume_all() {
             Ok(resumed) => {
                 for (run, result) in resumed {
@@ -132,7 +141,10 @@ impl Device {
         let wait_ms = random.between(0, 300);
         let dialling = tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(wait_ms)).await;
-            dial(&world, &network, &dialled).await;
+            let peer = known.unwrap_or_else(|| start_session(&dialled));
+            let write = Write::Setting { name: HUB_KNOWN.into(), value: hub_id().to_bytes().to_vec() };
+            drop(dialled.site().store.commit(Batch { writes: vec![write] }));
+            dial(&world, &network, &peer).await;
         });
         Self { engine, disk, tasks: vec![spinning, watching, dialling] }
     }
@@ -144,8 +156,8 @@ impl Device {
     }
 }
 
-/// Keeps a session with the hub, as `Node::connect` does.
-async fn dial(world: &World, network: &Arc<Network>, engine: &Arc<Engine>) {
+/// Begins a session with the hub, as `Node::start` does.
+fn start_session(engine: &Arc<Engine>) -> Peer<Cleared> {
     let site = engine.site();
     let seen = site.store.setting(INCARNATION_SEEN).ok().flatten();
     let role = Role::Node {
@@ -168,6 +180,11 @@ async fn dial(world: &World, network: &Arc<Network>, engine: &Arc<Engine>) {
             let _ = remote.take(hub_id(), event).await;
         }
     });
+    peer
+}
+
+/// Keeps the device connected, as `dial::keep_connected` does.
+async fn dial(world: &World, network: &Arc<Network>, peer: &Peer<Cleared>) {
     loop {
         if let Some(connection) = network.connect() {
             peer.attach(connection);

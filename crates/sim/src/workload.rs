@@ -28,6 +28,10 @@ pub(crate) struct Workload {
     pub(crate) jobs: Vec<Job>,
 }
 
+/// Before anything happens, both sites start and meet for the first time. A device that never had
+/// a hub has nowhere to send to, which is no fault.
+pub(crate) const QUIET_MS: u64 = 1_000;
+
 /// What every secret begins with and nothing else contains.
 pub(crate) const CANARY: &str = "canary-of-the-device-";
 
@@ -48,7 +52,7 @@ pub(crate) fn generate(seed: u64, plan: &Plan) -> Workload {
             ("secret".to_owned(), text(&secret, high)),
             ("flag".to_owned(), Value::new(Node::Bool(true), Label::of(high))),
         ]);
-        let at_ms = random.below(plan.faults_ms.max(1));
+        let at_ms = QUIET_MS + random.below(plan.faults_ms.max(1));
         let cancel_after_ms = random.percent(12).then(|| random.below(5_000));
         workload.jobs.push(Job { source, inputs, at_ms, cancel_after_ms });
     }

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tidegate_domain::ids::AttemptId;
 use tidegate_seams::{Clock, Seams};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// Wall time at the start of every simulation: 2026-01-01.
@@ -87,6 +88,8 @@ pub(crate) struct World {
     hub_ahead_ms: u64,
     /// What must never be on a line.
     pub(crate) canaries: Vec<Vec<u8>>,
+    /// Something was written or sent: a good moment for a fault.
+    pub(crate) activity: Notify,
     ledger: Mutex<Ledger>,
 }
 
@@ -100,6 +103,7 @@ impl World {
             entropy: Arc::new(SimEntropy::new(seed)),
             hub_ahead_ms,
             canaries,
+            activity: Notify::new(),
             ledger: Mutex::default(),
         })
     }
@@ -157,6 +161,7 @@ impl World {
         match crate::frame::payload(frame) {
             Ok(Some(payload)) => {
                 self.ledger().payloads += 1;
+                self.activity.notify_waiters();
                 checks::payload_is_audited(self, from, &payload);
                 checks::labels_are_cleared(self, from, &payload);
                 checks::one_answer(self, from, &payload);

@@ -153,9 +153,7 @@ impl Receiver {
     /// future loses nothing.
     pub(crate) async fn receive(&mut self) -> Result<Option<Frame<Bytes>>, ReceiveError> {
         let bytes = match &mut self.source {
-            Source::Rpc(stream) => {
-                stream.message().await.map_err(|status| ReceiveError::Line(Box::new(status)))?
-            }
+            Source::Rpc(stream) => stream.message().await.map_err(|status| ReceiveError::Line(Box::new(status)))?,
             Source::Memory(messages) => messages.recv().await,
         };
         Ok(bytes.map(|bytes| decode_frame(bytes, self.realm)).transpose()?)
@@ -173,8 +171,7 @@ impl<O: Parcel> Connection<O> {
     pub fn in_memory(peer: tidegate_domain::ids::SiteId) -> (Self, Wire<O>) {
         let (sender, outbound) = queue();
         let (inject, messages) = mpsc::channel(QUEUE_FRAMES_MAX);
-        let receiver =
-            Receiver { realm: peer.realm, source: Source::Memory(messages), _line: None };
+        let receiver = Receiver { realm: peer.realm, source: Source::Memory(messages), _line: None };
         (Connection { peer: PeerIdentity::once(peer), sender, receiver }, Wire { outbound, inject })
     }
 }

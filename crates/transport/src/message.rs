@@ -228,11 +228,7 @@ fn outcome_in(outcome: schema::Outcome, realm: Realm) -> Result<Outcome, WireErr
         schema::outcome::Result::Failed(failed) => {
             check("code", failed.code.len(), NAME_BYTES_MAX)?;
             check("message", failed.message.len(), MESSAGE_BYTES_MAX)?;
-            Err(Failed {
-                code: failed.code,
-                message: Sensitive::new(failed.message),
-                retryable: failed.retryable,
-            })
+            Err(Failed { code: failed.code, message: Sensitive::new(failed.message), retryable: failed.retryable })
         }
     };
     Ok(Outcome {

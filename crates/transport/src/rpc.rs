@@ -103,10 +103,7 @@ impl<O: Parcel> HttpBody for OutBody<O> {
     type Data = Bytes;
     type Error = Status;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<HttpFrame<Bytes>, Status>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<HttpFrame<Bytes>, Status>>> {
         let this = &mut *self;
         loop {
             if this.large.is_some() || this.buffer.len() >= CHUNK_BYTES {

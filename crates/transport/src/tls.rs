@@ -132,9 +132,9 @@ impl PeerIdentity {
     /// Whether the certificate holds at this wall time. A stream may outlive its certificate,
     /// which nothing else would notice.
     pub fn holds_at(&self, wall_ms: u64) -> bool {
-        self.proof.as_ref().is_none_or(|proof| {
-            proof.verifier.verify_client_cert(&proof.certificate, &[], unix_time(wall_ms)).is_ok()
-        })
+        self.proof
+            .as_ref()
+            .is_none_or(|proof| proof.verifier.verify_client_cert(&proof.certificate, &[], unix_time(wall_ms)).is_ok())
     }
 }
 

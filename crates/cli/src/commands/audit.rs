@@ -16,7 +16,9 @@ pub async fn audit(verify: bool, run: Option<&str>, side: Side, common: Common) 
     if verify && owner::find(&data).await.is_none() {
         return verify_closed(&data, side, common.json);
     }
-    let owned = owner::find_or_start(Plan { data: data.clone(), library: None, record: None, port: None, verbose: false }).await?;
+    let owned =
+        owner::find_or_start(Plan { data: data.clone(), library: None, record: None, port: None, verbose: false })
+            .await?;
     let client = match side {
         Side::Device => owned.client.clone(),
         Side::Hub => Client::new(&folders::hub(&data).join("hub.sock")),

@@ -11,11 +11,11 @@ use crate::render;
 use serde_json::{Value as Json, json};
 use std::collections::HashMap;
 use std::path::Path;
+use tidegate_domain::expr::Extent;
 use tidegate_domain::ids::{Realm, SiteId};
 use tidegate_domain::label::{Categories, Category, Integrity, Label, Level};
 use tidegate_domain::limits;
 use tidegate_domain::ops::{OpSpec, SiteKind};
-use tidegate_domain::expr::Extent;
 use tidegate_domain::workflow::{At, Step, Workflow, read};
 use tidegate_engine::contract;
 use tidegate_gate::{Destination, Downgrade, DowngradeKind, Gate, Question, SAMPLES, Side, Verdict};
@@ -83,9 +83,8 @@ fn prove(workflow: &Workflow, gate: &Gate, site: SiteId) -> Vec<Json> {
 fn in_order(workflow: &Workflow) -> Vec<&Step> {
     let mut ordered: Vec<usize> = Vec::new();
     while ordered.len() < workflow.steps.len() {
-        let ready = |at: &usize| {
-            !ordered.contains(at) && workflow.steps[*at].needs.iter().all(|need| ordered.contains(need))
-        };
+        let ready =
+            |at: &usize| !ordered.contains(at) && workflow.steps[*at].needs.iter().all(|need| ordered.contains(need));
         let Some(next) = (0..workflow.steps.len()).find(ready) else { break };
         ordered.push(next);
     }
@@ -166,7 +165,13 @@ fn line(step: &Step, spec: &OpSpec, input: &Bounds, gate: &Gate, site: SiteId) -
     let onward = spec.onward.iter().map(|o| (*o).to_owned()).collect();
     let destination = Destination { site, kind: SiteKind::Hub, onward };
     let ask = |label: &Label| -> Verdict {
-        gate.would_transfer(&Question { label, destination: &destination, purpose: spec.name, speculative: false, origin: None })
+        gate.would_transfer(&Question {
+            label,
+            destination: &destination,
+            purpose: spec.name,
+            speculative: false,
+            origin: None,
+        })
     };
     let must_leave = !spec.sites.contains(&SiteKind::Device) || step.place.at == At::Remote;
     let (low, high) = (ask(&input.low), ask(&input.high));

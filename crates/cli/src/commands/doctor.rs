@@ -13,7 +13,10 @@ pub async fn doctor(common: Common) -> Outcome {
     let mut healthy = true;
     let mut tell = |what: &str, state: &str, detail: String, remedy: &str| {
         healthy &= state != "bad";
-        findings.push(contract::line("doctor.finding", json!({"what": what, "state": state, "detail": detail, "remedy": remedy})));
+        findings.push(contract::line(
+            "doctor.finding",
+            json!({"what": what, "state": state, "detail": detail, "remedy": remedy}),
+        ));
     };
 
     match sandbox::probe(&sandbox::own_program(), ChildLimits::default()).await {
@@ -22,12 +25,27 @@ pub async fn doctor(common: Common) -> Outcome {
             if confinement.mandatory() && missing.is_empty() {
                 tell("sandbox", "ok", "confined children with every wall in force".into(), "");
             } else if confinement.mandatory() {
-                tell("sandbox", "warn", format!("works without: {}", missing.join(", ")), "use a kernel with Landlock and allow user namespaces");
+                tell(
+                    "sandbox",
+                    "warn",
+                    format!("works without: {}", missing.join(", ")),
+                    "use a kernel with Landlock and allow user namespaces",
+                );
             } else {
-                tell("sandbox", "bad", format!("mandatory walls are missing: {}", missing.join(", ")), "documents in pdf, docx, html and eml cannot be read here; use a newer kernel");
+                tell(
+                    "sandbox",
+                    "bad",
+                    format!("mandatory walls are missing: {}", missing.join(", ")),
+                    "documents in pdf, docx, html and eml cannot be read here; use a newer kernel",
+                );
             }
         }
-        Err(error) => tell("sandbox", "bad", error.to_string(), "documents in pdf, docx, html and eml cannot be read here; see the message"),
+        Err(error) => tell(
+            "sandbox",
+            "bad",
+            error.to_string(),
+            "documents in pdf, docx, html and eml cannot be read here; see the message",
+        ),
     }
 
     match folders::data(common.data.as_deref()) {
@@ -44,10 +62,21 @@ pub async fn doctor(common: Common) -> Outcome {
                         Ok(status) => {
                             let peers = status.get("peers").and_then(Json::as_array).cloned().unwrap_or_default();
                             let up = peers.iter().any(|p| p.get("state").and_then(Json::as_str) == Some("connected"));
-                            let detail = format!("{} of {} sites connected", peers.len() * usize::from(up), peers.len());
-                            tell("session", if up { "ok" } else { "bad" }, detail, if up { "" } else { "look at hub/stderr.log in the data folder" });
+                            let detail =
+                                format!("{} of {} sites connected", peers.len() * usize::from(up), peers.len());
+                            tell(
+                                "session",
+                                if up { "ok" } else { "bad" },
+                                detail,
+                                if up { "" } else { "look at hub/stderr.log in the data folder" },
+                            );
                         }
-                        Err(_) => tell("session", "bad", "the node does not answer".into(), "stop the command that owns the folder and start it again"),
+                        Err(_) => tell(
+                            "session",
+                            "bad",
+                            "the node does not answer".into(),
+                            "stop the command that owns the folder and start it again",
+                        ),
                     }
                 }
                 (None, Ok(Some(_lock))) => {
@@ -56,20 +85,39 @@ pub async fn doctor(common: Common) -> Outcome {
                         if !dir.join("journal.db").exists() {
                             continue;
                         }
-                        let opened = tidegate_store::sqlite::SqliteStore::open(&dir, tidegate_domain::ids::Realm::LOCAL);
+                        let opened =
+                            tidegate_store::sqlite::SqliteStore::open(&dir, tidegate_domain::ids::Realm::LOCAL);
                         match opened.and_then(|store| tidegate_store::Store::verify(store.as_ref())) {
                             Ok(verified) => tell(
                                 &format!("{side} store"),
                                 "ok",
-                                format!("{} journal rows and {} audit entries, chains whole", verified.journal_rows, verified.audit_entries),
+                                format!(
+                                    "{} journal rows and {} audit entries, chains whole",
+                                    verified.journal_rows, verified.audit_entries
+                                ),
                                 "",
                             ),
-                            Err(error) => tell(&format!("{side} store"), "bad", error.to_string(), "restore a backup of the data folder"),
+                            Err(error) => tell(
+                                &format!("{side} store"),
+                                "bad",
+                                error.to_string(),
+                                "restore a backup of the data folder",
+                            ),
                         }
                     }
                 }
-                (None, Ok(None)) => tell("data folder", "bad", format!("{} is owned by a command that does not answer", data.display()), "stop that command"),
-                (None, Err(error)) => tell("data folder", "bad", format!("{}: {error}", data.display()), "choose another folder with `--data DIR`"),
+                (None, Ok(None)) => tell(
+                    "data folder",
+                    "bad",
+                    format!("{} is owned by a command that does not answer", data.display()),
+                    "stop that command",
+                ),
+                (None, Err(error)) => tell(
+                    "data folder",
+                    "bad",
+                    format!("{}: {error}", data.display()),
+                    "choose another folder with `--data DIR`",
+                ),
             }
         }
     }

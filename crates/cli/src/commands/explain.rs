@@ -7,8 +7,8 @@ use crate::render;
 pub async fn explain(run: &str, step: Option<&str>, common: Common) -> Outcome {
     let owned = super::asked(&common).await?;
     let path = match step {
-        Some(step) => format!("/v1/runs/{run}/explain?step={}", encode(step)),
-        None => format!("/v1/runs/{run}/explain"),
+        Some(step) => format!("/v1/runs/{}/explain?step={}", encode(run), encode(step)),
+        None => format!("/v1/runs/{}/explain", encode(run)),
     };
     let lines = super::lines_of(&owned.client, &path).await;
     super::leave(owned).await;
@@ -24,6 +24,12 @@ pub async fn explain(run: &str, step: Option<&str>, common: Common) -> Outcome {
 /// Percent-encodes everything but letters, digits, `-` and `_`.
 pub(super) fn encode(text: &str) -> String {
     text.bytes()
-        .map(|b| if b.is_ascii_alphanumeric() || b == b'-' || b == b'_' { char::from(b).to_string() } else { format!("%{b:02X}") })
+        .map(|b| {
+            if b.is_ascii_alphanumeric() || b == b'-' || b == b'_' {
+                char::from(b).to_string()
+            } else {
+                format!("%{b:02X}")
+            }
+        })
         .collect()
 }

@@ -15,8 +15,15 @@ pub fn help(code: Option<&str>) -> Outcome {
         super::print_line(&sub.render_long_help().to_string());
         return super::done();
     }
-    let found = codes::find(code).ok_or_else(|| Failed::new("E2007", format!("there is no error code or command `{code}`")))?;
-    super::print_line(&format!("{} {}\n\n{}.\n\nWhat to do: {}.", found.code, found.word, capital(found.meaning), found.remedy));
+    let found =
+        codes::find(code).ok_or_else(|| Failed::new("E2007", format!("there is no error code or command `{code}`")))?;
+    super::print_line(&format!(
+        "{} {}\n\n{}.\n\nWhat to do: {}.",
+        found.code,
+        found.word,
+        capital(found.meaning),
+        found.remedy
+    ));
     super::done()
 }
 

@@ -29,7 +29,9 @@ pub async fn dispatch(args: Args) -> ExitCode {
         Command::Run { workflow, set, allow_redacted, record, library, verbose, common } => {
             run::run(run::Wanted { workflow, set, allow_redacted, record, library, verbose, common }).await
         }
-        Command::Dev { port, record, library, verbose, common } => dev::dev(port, record, library, verbose, common).await,
+        Command::Dev { port, record, library, verbose, common } => {
+            dev::dev(port, record, library, verbose, common).await
+        }
         Command::Resume { run, common } => resume::resume(&run, common).await,
         Command::Runs { common } => runs::list(common).await,
         Command::Show { run, common } => runs::show(&run, common).await,
@@ -98,7 +100,8 @@ fn print_line(line: &str) -> bool {
 
 fn read_file(path: &Path, limit: usize, what: &str) -> Result<String, Failed> {
     use std::io::Read;
-    let cannot = |e: &dyn std::fmt::Display| Failed::new("E2007", format!("cannot read {what} `{}`: {e}", path.display()));
+    let cannot =
+        |e: &dyn std::fmt::Display| Failed::new("E2007", format!("cannot read {what} `{}`: {e}", path.display()));
     let file = std::fs::File::open(path).map_err(|e| cannot(&e))?;
     if file.metadata().map_err(|e| cannot(&e))?.is_dir() {
         return Err(cannot(&"it is a folder"));

@@ -14,7 +14,7 @@ pub async fn resume(run: &str, common: Common) -> Outcome {
     let plan = Plan { data, library: None, record: None, port: None, verbose: false };
     // A node resumes every run that had not ended as soon as it opens.
     let owned = owner::find_or_start(plan.clone()).await?;
-    if let Err(failed) = owned.client.json("GET", &format!("/v1/runs/{run}"), None).await {
+    if let Err(failed) = owned.client.json("GET", &format!("/v1/runs/{}", super::explain::encode(run)), None).await {
         super::leave(owned).await;
         return Err(failed);
     }

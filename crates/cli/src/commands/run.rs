@@ -51,7 +51,9 @@ pub async fn run(wanted: Wanted) -> Outcome {
     let plan = Plan { data, library, record, port: None, verbose: wanted.verbose };
     let owned = owner::find_or_start(plan.clone()).await?;
     if owned.supervisor.is_none() && (wanted.record.is_some() || wanted.library.is_some()) {
-        eprintln!("note: another command owns this folder; its hub keeps the --record and --library it was started with");
+        eprintln!(
+            "note: another command owns this folder; its hub keeps the --record and --library it was started with"
+        );
     }
     if let Some(supervisor) = &owned.supervisor {
         for (run, why) in &supervisor.running.stuck {
@@ -183,9 +185,8 @@ pub fn broken(path: &Path, source: &str, mistakes: &[Mistake], json: bool) -> Fa
 fn inputs(wanted: &Wanted, workflow: &Workflow, source: &str) -> Result<BTreeMap<String, Json>, Failed> {
     let mut set = BTreeMap::new();
     for pair in &wanted.set {
-        let (name, value) = pair
-            .split_once('=')
-            .ok_or_else(|| Failed::new("E2008", format!("`--set {pair}` is not NAME=VALUE")))?;
+        let (name, value) =
+            pair.split_once('=').ok_or_else(|| Failed::new("E2008", format!("`--set {pair}` is not NAME=VALUE")))?;
         set.insert(name.to_owned(), value.to_owned());
     }
     let bound = workflow

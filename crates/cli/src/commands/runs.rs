@@ -34,7 +34,7 @@ pub async fn list(common: Common) -> Outcome {
 
 pub async fn show(run: &str, common: Common) -> Outcome {
     let owned = super::asked(&common).await?;
-    let shown = owned.client.json("GET", &format!("/v1/runs/{run}"), None).await;
+    let shown = owned.client.json("GET", &format!("/v1/runs/{}", super::explain::encode(run)), None).await;
     super::leave(owned).await;
     let shown = shown?;
     if common.json {
@@ -47,7 +47,7 @@ pub async fn show(run: &str, common: Common) -> Outcome {
 
 pub async fn cancel(run: &str, common: Common) -> Outcome {
     let owned = super::asked(&common).await?;
-    let path = format!("/v1/runs/{run}");
+    let path = format!("/v1/runs/{}", super::explain::encode(run));
     let mut asked: Result<Json, Failed> = owned.client.json("POST", &format!("{path}/cancel"), None).await;
     if asked.is_ok() {
         asked = owned.client.json("GET", &format!("{path}/wait"), None).await;

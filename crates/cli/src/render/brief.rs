@@ -46,7 +46,10 @@ impl Question {
     /// Asks on a terminal. Anywhere else, and on anything but a clear yes, the answer is no.
     pub fn ask(&self) -> bool {
         if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
-            eprintln!("note: nothing of {} leaves this device; --allow-redacted lets redacted text go to the hub", self.folders);
+            eprintln!(
+                "note: nothing of {} leaves this device; --allow-redacted lets redacted text go to the hub",
+                self.folders
+            );
             return false;
         }
         eprintln!("This workflow wants to send redacted text of {} to the hub.", self.folders);

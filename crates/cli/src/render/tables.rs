@@ -25,7 +25,10 @@ fn list<'j>(line: &'j Json, name: &str) -> &'j [Json] {
 
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(header.to_vec());
+    table
+        .load_preset(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(header.to_vec());
     if table.width().is_none() {
         table.set_width(160);
     }
@@ -81,7 +84,10 @@ pub fn finished(run: &Json) -> String {
     let denied = number(transfers, "denied");
     out.push_str(&match denied {
         0 => "stayed    everything else; nothing was denied\n".to_owned(),
-        _ => format!("stayed    everything else; {denied} transfers were denied: tidegate explain {}\n", text(run, "run")),
+        _ => format!(
+            "stayed    everything else; {denied} transfers were denied: tidegate explain {}\n",
+            text(run, "run")
+        ),
     });
     let missing: Vec<&str> = list(run, "not_covered").iter().filter_map(Json::as_str).collect();
     out.push_str(&format!("unseen    no detector covers {}\n", missing.join("; ")));
@@ -125,7 +131,13 @@ pub fn runs(lines: &[Json]) -> String {
 /// Why a step ran where it ran.
 pub fn explained(line: &Json) -> String {
     let item = line.get("item").and_then(Json::as_u64).map_or_else(String::new, |i| format!("[{i}]"));
-    let mut out = format!("{}{item}  {}  {}  {}\n", text(line, "id"), text(line, "op"), text(line, "status"), label(line.get("label")));
+    let mut out = format!(
+        "{}{item}  {}  {}  {}\n",
+        text(line, "id"),
+        text(line, "op"),
+        text(line, "status"),
+        label(line.get("label"))
+    );
     let chosen = text(line, "chosen");
     for candidate in list(line, "candidates") {
         let mark = if text(candidate, "site") == chosen && !chosen.is_empty() { "→" } else { " " };
@@ -205,7 +217,12 @@ impl AuditTable {
             rows.add_row(row.clone());
         }
         let more = if self.rows.len() == AUDIT_ROWS_MAX { "\n(more with --json)" } else { "" };
-        format!("{rows}{more}\n\n{} transfers out, {}, {} verdicts denied", self.transfers, bytes(self.bytes_out), self.denied)
+        format!(
+            "{rows}{more}\n\n{} transfers out, {}, {} verdicts denied",
+            self.transfers,
+            bytes(self.bytes_out),
+            self.denied
+        )
     }
 }
 

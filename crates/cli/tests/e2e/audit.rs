@@ -96,7 +96,8 @@ fn a20_an_entry_cut_off_the_end_of_a_log_is_noticed() {
 fn flip_a_byte_of_entry(db: &Path, seq: u64) {
     let connection = rusqlite::Connection::open(db).unwrap();
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
-    let body: Vec<u8> = connection.query_row("SELECT body FROM audit WHERE seq = ?", [seq as i64], |row| row.get(0)).unwrap();
+    let body: Vec<u8> =
+        connection.query_row("SELECT body FROM audit WHERE seq = ?", [seq as i64], |row| row.get(0)).unwrap();
     drop(connection);
     let mut file = std::fs::read(db).unwrap();
     // The first bytes are enough to find it, also where it goes on in another page.

@@ -100,7 +100,13 @@ fn broken_workflows_are_refused_with_line_and_hint() {
         let told = place.tidegate(&["run", file.to_str().unwrap()]).expect_code(2);
         for (line, message, _) in case.mistakes {
             assert!(told.err.contains(message), "{}: {}", case.name, told.err);
-            assert!(*line == 0 || told.err.contains(&format!("broken.yaml:{line}:")), "{}: {}", case.name, told.err);
+            // Of an empty file there is no line to show.
+            assert!(
+                *line == 0 || case.source.is_empty() || told.err.contains(&format!("broken.yaml:{line}:")),
+                "{}: {}",
+                case.name,
+                told.err
+            );
         }
         assert!(told.err.contains("broken.yaml:"), "{}: {}", case.name, told.err);
         assert!(told.err.lines().count() < 60, "{}: {}", case.name, told.err);
@@ -134,7 +140,7 @@ fn files_that_are_no_workflows_are_refused_at_once() {
 #[test]
 fn wrong_inputs_of_a_sound_workflow_are_refused() {
     let place = Place::new();
-    let source = "name: x\ninputs:\n  who: { type: string }\n  many: { type: integer, default: 3 }\nsteps:\n  \
+    let source = "name: x\ninputs:\n  who: { type: text }\n  many: { type: int, default: 3 }\nsteps:\n  \
                   - id: a\n    op: value.set\n    with: { value: \"${inputs.who}\" }\n";
     let file = place.write("sound.yaml", source);
     let said = |more: &[&str]| error(place.run(&file, more)).to_string();

@@ -6,7 +6,8 @@ use crate::harness::{Place, brief_workflow, terminate};
 #[test]
 fn a_cancelled_run_ends_as_cancelled_and_leaves_no_half_written_file() {
     let place = Place::new();
-    let dev = place.start(&["dev", "--json", "--library", crate::harness::examples().join("library").to_str().unwrap()]);
+    let dev =
+        place.start(&["dev", "--json", "--library", crate::harness::examples().join("library").to_str().unwrap()]);
     dev.line_of("dev.ready");
     let folder = documents::many(&place, "own", 300);
     let set = format!("folder={}", folder.display());

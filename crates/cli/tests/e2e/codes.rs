@@ -5,9 +5,11 @@ use crate::harness::Place;
 #[test]
 fn usage_errors_end_with_2() {
     let place = Place::new();
-    for arguments in [&["run"][..], &["no-such-command"], &["run", "x.yaml", "--no-such-flag"], &["audit", "--side", "moon"], &[]] {
+    for arguments in
+        [&["run"][..], &["no-such-command"], &["run", "x.yaml", "--no-such-flag"], &["audit", "--side", "moon"]]
+    {
         let ended = place.plain(arguments).expect_code(2);
-        assert!(ended.err.contains("Usage"), "{arguments:?}: {}", ended.err);
+        assert!(ended.err.contains("--help"), "{arguments:?}: {}", ended.err);
         assert_eq!(ended.out, "", "{arguments:?}");
     }
 }
@@ -15,7 +17,10 @@ fn usage_errors_end_with_2() {
 #[test]
 fn a_run_that_is_not_there_ends_with_1_and_not_found() {
     let place = Place::new();
-    let workflow = place.write("w.yaml", "name: w\nsteps:\n  - id: a\n    op: value.set\n    with: { value: 1 }\noutputs:\n  a: \"${a}\"\n");
+    let workflow = place.write(
+        "w.yaml",
+        "name: w\nsteps:\n  - id: a\n    op: value.set\n    with: { value: 1 }\noutputs:\n  a: \"${a}\"\n",
+    );
     // In a folder in which nothing has run, and in one in which something has.
     for ran in [false, true] {
         if ran {
@@ -51,7 +56,7 @@ fn help_tells_what_a_code_means_and_what_to_do() {
 #[test]
 fn a_workflow_without_files_runs_and_gives_its_values() {
     let place = Place::new();
-    let source = "name: sum\ninputs:\n  many: { type: integer, default: 3 }\nsteps:\n  - id: a\n    op: value.set\n    \
+    let source = "name: sum\ninputs:\n  many: { type: int, default: 3 }\nsteps:\n  - id: a\n    op: value.set\n    \
                   with: { value: \"${inputs.many * 2}\" }\noutputs:\n  doubled: \"${a}\"\n";
     let workflow = place.write("sum.yaml", source);
     assert_eq!(place.run(&workflow, &[]).expect_code(0).last()["outputs"]["doubled"], 6);

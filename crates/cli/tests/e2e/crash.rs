@@ -17,6 +17,9 @@ fn expect_whole(place: &Place, finished: &Json) {
     let path = Path::new(finished["outputs"]["brief"]["path"].as_str().unwrap());
     let text = std::fs::read_to_string(path).unwrap();
     assert_eq!(finished["outputs"]["brief"]["bytes"], text.len() as u64);
+    let steps = finished["step_totals"].as_array().unwrap();
+    let unwell: Vec<&Json> = steps.iter().filter(|total| total["status"] != "succeeded").collect();
+    assert!(unwell.is_empty(), "every item of every step succeeded: {unwell:#?}");
     assert_eq!(text.matches("\n## ").count(), FILES, "a section for each file");
     for no in 0..FILES {
         let heading = format!("## file-{no:03}.txt\n");

@@ -50,25 +50,34 @@ fn planted(no: usize) -> Vec<Planted> {
 }
 
 fn private_key() -> (Canary, String) {
-    let line = |no: u8| encode_base64(&(0..48).map(|i| i * 5 + no * 31 + 7).collect::<Vec<u8>>());
+    let line =
+        |no: u8| encode_base64(&(0..48u8).map(|i| i.wrapping_mul(5).wrapping_add(no * 31 + 7)).collect::<Vec<u8>>());
     let (begin, end) = (format!("-----BEGIN {} KEY-----", "PRIVATE"), format!("-----END {} KEY-----", "PRIVATE"));
     let block = format!("{begin}\n{}\n{}\n{}\n{end}\n", line(1), line(2), line(3));
     (Canary::new("private_key", &line(2)), block)
 }
 
 fn with_luhn(digits: &str) -> String {
-    let sum: u32 = digits.bytes().rev().enumerate().map(|(at, b)| {
-        let digit = u32::from(b - b'0') * if at % 2 == 0 { 2 } else { 1 };
-        digit / 10 + digit % 10
-    }).sum();
+    let sum: u32 = digits
+        .bytes()
+        .rev()
+        .enumerate()
+        .map(|(at, b)| {
+            let digit = u32::from(b - b'0') * if at % 2 == 0 { 2 } else { 1 };
+            digit / 10 + digit % 10
+        })
+        .sum();
     format!("{digits}{}", (10 - sum % 10) % 10)
 }
 
 fn iban(country: &str, account: &str) -> String {
-    let number: String = format!("{account}{country}00").bytes().map(|b| match b {
-        b'0'..=b'9' => char::from(b).to_string(),
-        _ => (b - b'A' + 10).to_string(),
-    }).collect();
+    let number: String = format!("{account}{country}00")
+        .bytes()
+        .map(|b| match b {
+            b'0'..=b'9' => char::from(b).to_string(),
+            _ => (b - b'A' + 10).to_string(),
+        })
+        .collect();
     let rest = number.bytes().fold(0u32, |rest, b| (rest * 10 + u32::from(b - b'0')) % 97);
     format!("{country}{:02}{account}", 98 - rest)
 }
@@ -209,7 +218,10 @@ pub fn many(place: &Place, name: &str, count: usize) -> PathBuf {
     for no in 0..count {
         let mut text = format!("File number {no:03} was written by person{no:03}@many.example.com in the office.\n");
         for at in 0..40 {
-            text.push_str(&format!("Sentence {at} of it speaks of damp, roofs and gutters in the old town, {}.\n", at * no));
+            text.push_str(&format!(
+                "Sentence {at} of it speaks of damp, roofs and gutters in the old town, {}.\n",
+                at * no
+            ));
         }
         place.write(&format!("{name}/file-{no:03}.txt"), text);
     }

@@ -12,12 +12,18 @@ fn a18_hostile_files_do_not_keep_the_others_out_of_the_brief() {
     let own = place.make("own");
     let put = |name: &str, content: &[u8]| std::fs::write(own.join(name), content).unwrap();
     for no in 0..5 {
-        put(&format!("good-{no}.txt"), format!("Good file number {no} speaks of damp walls. It is plain.\n").as_bytes());
+        put(
+            &format!("good-{no}.txt"),
+            format!("Good file number {no} speaks of damp walls. It is plain.\n").as_bytes(),
+        );
     }
     put("bomb.docx", &documents::zip_bomb());
     put("cut.pdf", &documents::cut_pdf());
     let deep = 100_000;
-    put("deep.html", format!("<html><body>{}deep{}</body></html>", "<div>".repeat(deep), "</div>".repeat(deep)).as_bytes());
+    put(
+        "deep.html",
+        format!("<html><body>{}deep{}</body></html>", "<div>".repeat(deep), "</div>".repeat(deep)).as_bytes(),
+    );
     put("empty.txt", b"");
     put("empty.docx", b"");
     put("noise.bin", &documents::noise(20 << 20));
@@ -29,7 +35,8 @@ fn a18_hostile_files_do_not_keep_the_others_out_of_the_brief() {
     std::os::unix::fs::symlink(place.path("outside"), own.join("linked-folder")).unwrap();
     std::os::unix::fs::symlink("link-to-itself.txt", own.join("link-to-itself.txt")).unwrap();
     mknodat(CWD, own.join("pipe.txt"), FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
-    std::fs::write(own.join(std::ffi::OsStr::from_bytes(b"not-\xff\xfe-utf8.txt")), b"Its name is no UTF-8.\n").unwrap();
+    std::fs::write(own.join(std::ffi::OsStr::from_bytes(b"not-\xff\xfe-utf8.txt")), b"Its name is no UTF-8.\n")
+        .unwrap();
     let locked = !rustix::process::geteuid().is_root();
     if locked {
         put("locked.txt", b"Nobody may read this.\n");
@@ -63,5 +70,14 @@ fn a18_hostile_files_do_not_keep_the_others_out_of_the_brief() {
     assert!(!locked || failed.iter().any(|message| message.contains("locked.txt")), "{failed:#?}");
     // No heading has been torn apart by a name.
     let headings = text.lines().filter(|line| line.starts_with("## ")).count();
-    assert_eq!(headings, finished["steps"].as_array().unwrap().iter().filter(|s| s["id"] == "section" && s["status"] == "succeeded").count(), "{text}");
+    assert_eq!(
+        headings,
+        finished["steps"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|s| s["id"] == "section" && s["status"] == "succeeded")
+            .count(),
+        "{text}"
+    );
 }

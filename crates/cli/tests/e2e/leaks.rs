@@ -8,7 +8,11 @@ use std::collections::BTreeSet;
 #[track_caller]
 fn expect_none(leaks: &[Leak]) {
     let distinct: BTreeSet<(&str, &str)> = leaks.iter().map(|l| (l.category.as_str(), l.value.as_str())).collect();
-    assert!(leaks.is_empty(), "{} planted values were found on the hub's side: {distinct:#?}\n{leaks:#?}", distinct.len());
+    assert!(
+        leaks.is_empty(),
+        "{} planted values were found on the hub's side: {distinct:#?}\n{leaks:#?}",
+        distinct.len()
+    );
 }
 
 #[test]
@@ -66,7 +70,10 @@ fn i01_without_leave_nothing_of_an_own_folder_leaves_and_the_brief_is_written() 
     assert!(text.contains("zanzibar-merger-plan"), "{text}");
 
     let mut canaries: Vec<Canary> = planted.into_iter().map(|(canary, _)| canary).collect();
-    canaries.extend(["zanzibar", "Vexillology-Umbra", "letter.docx", "drawing.pdf", "Evergreen", "caretaker"].map(|word| Canary::new("word", word)));
+    canaries.extend(
+        ["zanzibar", "Vexillology-Umbra", "letter.docx", "drawing.pdf", "Evergreen", "caretaker"]
+            .map(|word| Canary::new("word", word)),
+    );
     expect_none(&oracle::search(&canaries, &oracle::hub_side(&place, &record)));
     assert_eq!(Record::read(&record).payloads().len(), 0, "not one payload");
 }

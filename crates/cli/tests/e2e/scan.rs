@@ -8,8 +8,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 const CATEGORIES: [&str; 12] = [
-    "email", "phone", "card", "iban", "national_id", "birth_date", "private_key", "cloud_key", "access_token", "jwt",
-    "password", "address",
+    "email",
+    "phone",
+    "card",
+    "iban",
+    "national_id",
+    "birth_date",
+    "private_key",
+    "cloud_key",
+    "access_token",
+    "jwt",
+    "password",
+    "address",
 ];
 
 /// What was planted and not found, after printing the recall of each category. Checks every line
@@ -43,11 +53,15 @@ fn missed(place: &Place, folder: &Path, planted: &[(Canary, String)]) -> Vec<(St
         last["by_category"].as_object().unwrap().iter().map(|(k, v)| (k.as_str(), v.as_u64().unwrap())).collect();
     assert_eq!(told, by_category);
 
-    let span = |finding: &Json| (finding["start"].as_u64().unwrap() as usize, finding["end"].as_u64().unwrap() as usize);
+    let span =
+        |finding: &Json| (finding["start"].as_u64().unwrap() as usize, finding["end"].as_u64().unwrap() as usize);
     for finding in &findings {
         let text = &texts[finding["path"].as_str().unwrap()];
         let (start, end) = span(finding);
-        assert!(start < end && text.get(start..end).is_some(), "offsets of the text that --show-text prints: {finding}");
+        assert!(
+            start < end && text.get(start..end).is_some(),
+            "offsets of the text that --show-text prints: {finding}"
+        );
     }
     let mut missed = Vec::new();
     let mut counts: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
@@ -56,12 +70,14 @@ fn missed(place: &Place, folder: &Path, planted: &[(Canary, String)]) -> Vec<(St
         let at: Vec<usize> = text.match_indices(&canary.value).map(|(at, _)| at).collect();
         assert!(!at.is_empty(), "`{}` stands in the text of {file}", canary.value);
         let covered = |at: usize| {
-            findings.iter().filter(|f| f["path"] == file.as_str() && f["category"] == canary.category.as_str()).any(|f| {
-                let (start, end) = span(f);
-                // An address may be found without the name of its house.
-                let tail = canary.category == "address" && start > at && start - at < 24;
-                (start <= at || tail) && end >= at + canary.value.len()
-            })
+            findings.iter().filter(|f| f["path"] == file.as_str() && f["category"] == canary.category.as_str()).any(
+                |f| {
+                    let (start, end) = span(f);
+                    // An address may be found without the name of its house.
+                    let tail = canary.category == "address" && start > at && start - at < 24;
+                    (start <= at || tail) && end >= at + canary.value.len()
+                },
+            )
         };
         let count = counts.entry(&canary.category).or_default();
         count.1 += 1;
@@ -74,7 +90,11 @@ fn missed(place: &Place, folder: &Path, planted: &[(Canary, String)]) -> Vec<(St
     for (category, (found, of)) in &counts {
         println!("recall of {category}: {found} of {of}");
     }
-    assert_eq!(counts.keys().copied().collect::<BTreeSet<_>>(), BTreeSet::from(CATEGORIES), "every category is planted");
+    assert_eq!(
+        counts.keys().copied().collect::<BTreeSet<_>>(),
+        BTreeSet::from(CATEGORIES),
+        "every category is planted"
+    );
     missed
 }
 

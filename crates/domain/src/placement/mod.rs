@@ -211,7 +211,13 @@ impl Decision {
     /// One line for a table.
     pub fn reason(&self) -> String {
         let Some(winner) = self.winner() else {
-            return self.candidates.iter().filter_map(|c| c.excluded_by.as_ref()).map(Exclusion::name).collect::<Vec<_>>().join("; ");
+            return self
+                .candidates
+                .iter()
+                .filter_map(|c| c.excluded_by.as_ref())
+                .map(Exclusion::name)
+                .collect::<Vec<_>>()
+                .join("; ");
         };
         let others = || {
             let names: Vec<String> = self
@@ -286,9 +292,11 @@ pub fn decide(request: &Request<'_>, sites: &[SiteView], clearance: &dyn Fn(&Sit
 }
 
 fn look_at(request: &Request<'_>, site: &SiteView, clearance: &dyn Fn(&SiteView) -> Clearance) -> Candidate {
-    let compute = request.op.cost.fixed_us.saturating_add(
-        request.op.cost.ns_per_byte.saturating_mul(request.input_bytes) / 1_000,
-    );
+    let compute = request
+        .op
+        .cost
+        .fixed_us
+        .saturating_add(request.op.cost.ns_per_byte.saturating_mul(request.input_bytes) / 1_000);
     let compute_us = compute.saturating_mul(1_000) / u64::from(site.speed_permille.max(1));
     let transfer_us = if site.here {
         0
@@ -307,11 +315,7 @@ fn look_at(request: &Request<'_>, site: &SiteView, clearance: &dyn Fn(&SiteView)
     }
 }
 
-fn exclusion(
-    request: &Request<'_>,
-    site: &SiteView,
-    clearance: &dyn Fn(&SiteView) -> Clearance,
-) -> Option<Exclusion> {
+fn exclusion(request: &Request<'_>, site: &SiteView, clearance: &dyn Fn(&SiteView) -> Clearance) -> Option<Exclusion> {
     let op = request.op;
     if !op.sites.contains(&site.kind) {
         return Some(Exclusion::SiteKind);

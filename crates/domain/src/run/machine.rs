@@ -52,14 +52,10 @@ impl Run {
                 ended: None,
             });
         }
-        let run_value = Value::map([
-            ("id", Value::text(id.to_string())),
-            ("outputs", Value::text(start.outputs_dir.as_str())),
-        ]);
-        let inputs_value = Value::new(
-            Node::Map(start.inputs.iter().map(|(k, v)| (k.clone(), v.clone())).collect()),
-            Label::PUBLIC,
-        );
+        let run_value =
+            Value::map([("id", Value::text(id.to_string())), ("outputs", Value::text(start.outputs_dir.as_str()))]);
+        let inputs_value =
+            Value::new(Node::Map(start.inputs.iter().map(|(k, v)| (k.clone(), v.clone())).collect()), Label::PUBLIC);
         let unfinished_steps = steps.len();
         Ok(Run {
             id,

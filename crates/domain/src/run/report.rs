@@ -148,7 +148,7 @@ impl Run {
             report.reason = history.decision.as_ref().map(|d| d.reason()).unwrap_or_default();
         }
         if let Some(failure) = &report.failure
-            && (report.reason.is_empty() || report.status == Status::Refused)
+            && report.status != Status::Waiting
         {
             report.reason = failure.message.clone();
         }
@@ -163,9 +163,7 @@ impl Run {
             if step.units.is_empty() && step.ended.is_some() {
                 units.push(Unit { step: number, item: None });
             }
-            units.extend(
-                (0..step.units.len()).map(|i| Unit { step: number, item: step.fan_out.then_some(i as u32) }),
-            );
+            units.extend((0..step.units.len()).map(|i| Unit { step: number, item: step.fan_out.then_some(i as u32) }));
         }
         units
     }

@@ -10,6 +10,14 @@ use crate::value::Node;
 use proptest::prelude::*;
 use std::collections::HashMap;
 
+const ANYTHING: &[crate::schema::Field] = &[
+    crate::schema::Field::optional("items", Type::Any, ""),
+    crate::schema::Field::optional("n", Type::Any, ""),
+    crate::schema::Field::optional("v", Type::Any, ""),
+    crate::schema::Field::optional("x", Type::Any, ""),
+    crate::schema::Field::optional("y", Type::Any, ""),
+];
+
 const fn op(name: &'static str, effects: Effects) -> OpSpec {
     OpSpec {
         name,
@@ -20,7 +28,7 @@ const fn op(name: &'static str, effects: Effects) -> OpSpec {
         needs: &[],
         onward: &[],
         cost: CostHint { fixed_us: 1, ns_per_byte: 0 },
-        input: &[],
+        input: ANYTHING,
         output: Type::Any,
     }
 }
@@ -48,7 +56,8 @@ fn workflow(yaml: &str) -> Arc<Workflow> {
 }
 
 fn fresh(workflow: &Arc<Workflow>) -> Run {
-    let start = Start { source: workflow.source.clone(), inputs: BTreeMap::new(), outputs_dir: "/o".into(), started_ms: 0 };
+    let start =
+        Start { source: workflow.source.clone(), inputs: BTreeMap::new(), outputs_dir: "/o".into(), started_ms: 0 };
     Run::new(RunId::mint(Realm::LOCAL, 1, [0; 10]), Arc::clone(workflow), Arc::new(start), &lookup).unwrap()
 }
 
@@ -71,7 +80,17 @@ impl Player {
         let workflow = workflow(yaml);
         let mut run = fresh(&workflow);
         let queue = run.handle(Event::Begin);
-        Self { workflow, run, journal: vec![], synced: 0, queue, random: seed | 1, attempts: 0, mails: HashMap::new(), finished: None }
+        Self {
+            workflow,
+            run,
+            journal: vec![],
+            synced: 0,
+            queue,
+            random: seed | 1,
+            attempts: 0,
+            mails: HashMap::new(),
+            finished: None,
+        }
     }
 
     fn draw(&mut self, below: usize) -> usize {
@@ -96,7 +115,13 @@ impl Player {
                 } else {
                     self.attempts += 1;
                     let attempt = AttemptId { realm: Realm::LOCAL, bits: u128::from(self.attempts) };
-                    Event::Placed { unit: request.unit, attempt, decision: decision(), input: request.input, label: request.label }
+                    Event::Placed {
+                        unit: request.unit,
+                        attempt,
+                        decision: decision(),
+                        input: request.input,
+                        label: request.label,
+                    }
                 };
                 let more = self.run.handle(event);
                 self.queue.extend(more);
@@ -163,8 +188,14 @@ impl Player {
 
 fn decision() -> Arc<Decision> {
     let site = SiteId { realm: Realm::LOCAL, bits: 1 };
-    let candidate = Candidate { site, kind: SiteKind::Device, excluded_by: None, queue_us: 0, transfer_us: 0, compute_us: 1 };
-    Arc::new(Decision { chosen: Some(0), candidates: vec![candidate], because: Because::OnlyPossible, snapshot_version: 1 })
+    let candidate =
+        Candidate { site, kind: SiteKind::Device, excluded_by: None, queue_us: 0, transfer_us: 0, compute_us: 1 };
+    Arc::new(Decision {
+        chosen: Some(0),
+        candidates: vec![candidate],
+        because: Because::OnlyPossible,
+        snapshot_version: 1,
+    })
 }
 
 const FAN: &str = r#"
@@ -189,7 +220,11 @@ fn no_more_items_run_at_once_than_asked_for() {
     let mut player = Player::new(FAN, 3);
     while player.finished.is_none() {
         player.step();
-        let running = player.run.steps[1].units.iter().filter(|u| matches!(u.phase, UnitPhase::Running | UnitPhase::Placing)).count();
+        let running = player.run.steps[1]
+            .units
+            .iter()
+            .filter(|u| matches!(u.phase, UnitPhase::Running | UnitPhase::Placing))
+            .count();
         assert!(running <= 2);
     }
 }
@@ -252,7 +287,12 @@ fn control_flow_labels_what_it_guards() {
     let yaml = "name: c\ninputs:\n  secret: { type: bool }\nsteps:\n  - { id: one, op: t.echo, when: \"${inputs.secret}\", with: { x: 1 } }\n";
     let workflow = workflow(yaml);
     let secret = Value::new(Node::Bool(true), Label::of(crate::label::Level::Restricted));
-    let start = Start { source: String::new(), inputs: [("secret".to_owned(), secret)].into(), outputs_dir: String::new(), started_ms: 0 };
+    let start = Start {
+        source: String::new(),
+        inputs: [("secret".to_owned(), secret)].into(),
+        outputs_dir: String::new(),
+        started_ms: 0,
+    };
     let mut run = Run::new(RunId::mint(Realm::LOCAL, 1, [0; 10]), workflow, Arc::new(start), &lookup).unwrap();
     let actions = run.handle(Event::Begin);
     let Some(Action::Place(request)) = actions.into_iter().find(|a| matches!(a, Action::Place(_))) else { panic!() };

@@ -98,7 +98,9 @@ pub enum SendError<P> {
 enum State {
     Away,
     /// The node has said hello and waits for the answer.
-    Greeting { since_us: u64 },
+    Greeting {
+        since_us: u64,
+    },
     Up,
 }
 
@@ -236,13 +238,8 @@ impl<O, I> Session<O, I> {
             self.restart(hello.epoch);
         }
         self.pulse.begin(now_us);
-        let welcome = Welcome {
-            version,
-            session: hello.session,
-            incarnation,
-            last_received: self.incoming.received(),
-            resumed,
-        };
+        let welcome =
+            Welcome { version, session: hello.session, incarnation, last_received: self.incoming.received(), resumed };
         self.outputs.push_back(Output::Send(self.frame(0, 0, Control::Welcome(welcome))));
         self.up(resumed, if resumed { hello.last_received } else { 0 }, now_us);
         let nonce = self.pulse.ping_now(now_us);

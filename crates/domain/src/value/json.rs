@@ -37,8 +37,8 @@ impl Value {
 
     /// Reads canonical JSON, blob references included. Every node gets `label`.
     pub fn from_json(text: &[u8], label: &Label) -> Result<Value, JsonError> {
-        let tree: serde_json::Value = serde_json::from_slice(text)
-            .map_err(|e| JsonError::Syntax { line: e.line(), column: e.column() })?;
+        let tree: serde_json::Value =
+            serde_json::from_slice(text).map_err(|e| JsonError::Syntax { line: e.line(), column: e.column() })?;
         let mut budget = limits::VALUE_NODES_MAX;
         convert(tree, label, Dialect::Canonical, 0, &mut budget)
     }
@@ -63,7 +63,13 @@ enum Dialect {
     Foreign,
 }
 
-fn convert(tree: serde_json::Value, label: &Label, dialect: Dialect, depth: usize, budget: &mut usize) -> Result<Value, JsonError> {
+fn convert(
+    tree: serde_json::Value,
+    label: &Label,
+    dialect: Dialect,
+    depth: usize,
+    budget: &mut usize,
+) -> Result<Value, JsonError> {
     if depth > limits::VALUE_DEPTH_MAX {
         return Err(JsonError::Depth);
     }

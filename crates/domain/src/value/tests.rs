@@ -11,14 +11,21 @@ fn any_value() -> impl Strategy<Value = Value> {
         Just(Node::Null),
         any::<bool>().prop_map(Node::Bool),
         (-crate::limits::SAFE_INTEGER_MAX..=crate::limits::SAFE_INTEGER_MAX).prop_map(Node::Int),
-        any::<f64>().prop_filter("finite, with a fraction", |f| f.is_finite() && f.fract() != 0.0).prop_map(Node::Float),
+        any::<f64>()
+            .prop_filter("finite, with a fraction", |f| f.is_finite() && f.fract() != 0.0)
+            .prop_map(Node::Float),
         ".{0,12}".prop_map(|t| Node::Text(t.into())),
-        any::<([u8; 32], u32)>().prop_map(|(b, s)| Node::Blob(BlobRef { id: BlobId::Keyed(b), size: s.into(), kind: BlobKind::Text })),
+        any::<([u8; 32], u32)>().prop_map(|(b, s)| Node::Blob(BlobRef {
+            id: BlobId::Keyed(b),
+            size: s.into(),
+            kind: BlobKind::Text
+        })),
     ];
     let leaf = (leaf, any_label()).prop_map(|(node, label)| Value::new(node, label));
     leaf.prop_recursive(4, 40, 6, |inner| {
         prop_oneof![
-            (proptest::collection::vec(inner.clone(), 0..6), any_label()).prop_map(|(v, l)| Value::new(Node::List(v), l)),
+            (proptest::collection::vec(inner.clone(), 0..6), any_label())
+                .prop_map(|(v, l)| Value::new(Node::List(v), l)),
             (proptest::collection::btree_map("[$a-z😀ÿ]{0,4}", inner, 0..6), any_label())
                 .prop_map(|(m, l)| Value::new(Node::Map(m), l)),
         ]

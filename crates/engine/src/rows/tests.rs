@@ -50,7 +50,13 @@ fn records() -> Vec<Record> {
         })),
         Record::Intent { unit, attempt, token: FencingToken(8), decision: some_decision() },
         Record::Prepared { unit: Unit { step: 0, item: None }, attempt, state: vec![1, 2] },
-        Record::Outcome { unit, attempt: Some(attempt), outcome: outcome(Ok(Arc::new(value))), decision: None, again: false },
+        Record::Outcome {
+            unit,
+            attempt: Some(attempt),
+            outcome: outcome(Ok(Arc::new(value))),
+            decision: None,
+            again: false,
+        },
         Record::Outcome {
             unit,
             attempt: None,

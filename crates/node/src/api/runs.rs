@@ -39,9 +39,7 @@ pub(crate) struct Request {
 pub(super) async fn submit(State(node): State<Arc<Node>>, body: Bytes) -> Result<Response, Problem> {
     let request: Request = serde_json::from_slice(&body)
         .map_err(|e| Problem::new(StatusCode::BAD_REQUEST, "E2008", &format!("the request is not as declared: {e}")))?;
-    let bad = |name: &str, why: &str| {
-        Problem::new(StatusCode::BAD_REQUEST, "E2008", &format!("input `{name}`: {why}"))
-    };
+    let bad = |name: &str, why: &str| Problem::new(StatusCode::BAD_REQUEST, "E2008", &format!("input `{name}`: {why}"));
     let mut inputs = BTreeMap::new();
     for (name, tree) in request.inputs {
         let value = Value::from_tree(tree, &Label::PUBLIC).map_err(|e| bad(&name, &e.to_string()))?;

@@ -22,13 +22,21 @@ pub(crate) static OPERATION: Operation = Operation {
         cost: CostHint { fixed_us: 5_000, ns_per_byte: 0 },
         input: &[
             Field::required("folder", Type::Path, "the folder"),
-            Field::optional("limit", Type::Int { min: 1, max: limits::ITEMS_MAX as i64 }, "refuse a folder with more files"),
+            Field::optional(
+                "limit",
+                Type::Int { min: 1, max: limits::ITEMS_MAX as i64 },
+                "refuse a folder with more files",
+            ),
         ],
         output: Type::Record(&[
             Field::required("files", Type::List(&Type::Record(super::FILE)), "sorted by path"),
             Field::required("count", Type::Int { min: 0, max: i64::MAX }, "how many"),
             Field::required("bytes", Type::Int { min: 0, max: i64::MAX }, "their sizes added up"),
-            Field::required("passed_over", Type::Int { min: 0, max: i64::MAX }, "links, special files and hidden files"),
+            Field::required(
+                "passed_over",
+                Type::Int { min: 0, max: i64::MAX },
+                "links, special files and hidden files",
+            ),
         ]),
     },
     body: Body::Blocking(run),
@@ -50,7 +58,8 @@ fn run(ctx: &Context, input: &Value) -> Result<Value, OpError> {
         bytes += file.bytes;
         let label = workspace.label_of_name(&file.path);
         let text = |text: &str| Value::new(Node::Text(text.into()), label.clone());
-        let int = |number: u64| Value::new(Node::Int(number.min(limits::SAFE_INTEGER_MAX as u64) as i64), label.clone());
+        let int =
+            |number: u64| Value::new(Node::Int(number.min(limits::SAFE_INTEGER_MAX as u64) as i64), label.clone());
         let name = file.path.rsplit('/').next().unwrap_or(&file.path);
         let format = crate::extract::Format::detect(name, &[]).map_or("", |format| format.name());
         let mut record = Value::map([

@@ -60,9 +60,7 @@ async fn run(ctx: &Context, input: &Value) -> Result<Value, OpError> {
     blocking(move || {
         let label = workspace.label_of_content(&file.path, &extracted.text);
         let names = workspace.label_of_name(&file.path);
-        let title = extracted.title.unwrap_or_else(|| {
-            file.path.rsplit('/').next().unwrap_or(&file.path).to_owned()
-        });
+        let title = extracted.title.unwrap_or_else(|| file.path.rsplit('/').next().unwrap_or(&file.path).to_owned());
         let title_label = workspace.label_of_content(&file.path, &title).join(&names);
         let mut output = Value::map([
             ("name", Value::new(Node::Text(file.path.as_str().into()), names.clone())),

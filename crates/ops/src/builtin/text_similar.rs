@@ -40,8 +40,16 @@ pub(crate) static OPERATION: Operation = Operation {
         onward: &[],
         cost: CostHint { fixed_us: 500, ns_per_byte: 60 },
         input: &[
-            Field::required("texts", Type::List(&Type::Optional(&Type::Text)), "the texts; missing ones are passed over"),
-            Field::optional("threshold", Type::Number, "similarity from which two texts belong together, 0.7 unless said"),
+            Field::required(
+                "texts",
+                Type::List(&Type::Optional(&Type::Text)),
+                "the texts; missing ones are passed over",
+            ),
+            Field::optional(
+                "threshold",
+                Type::Number,
+                "similarity from which two texts belong together, 0.7 unless said",
+            ),
         ],
         output: Type::Record(&[Field::required("groups", Type::List(&Type::Record(GROUP)), "groups of two or more")]),
     },
@@ -88,7 +96,10 @@ fn signature(text: &str) -> Option<[u32; HASHES]> {
     };
     for word in words {
         any = true;
-        let hash = word.chars().flat_map(char::to_lowercase).fold(0xcbf2_9ce4_8422_2325u64, |h, c| mix(h ^ u64::from(c as u32)));
+        let hash = word
+            .chars()
+            .flat_map(char::to_lowercase)
+            .fold(0xcbf2_9ce4_8422_2325u64, |h, c| mix(h ^ u64::from(c as u32)));
         recent.push(hash);
         if recent.len() == SHINGLE {
             take(&recent);

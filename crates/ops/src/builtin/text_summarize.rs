@@ -106,8 +106,17 @@ fn summarize(text: &str, count: usize) -> Summary {
 fn shorten(sentence: &str) -> String {
     let flat = sentence.split_whitespace().collect::<Vec<_>>().join(" ");
     match flat.char_indices().nth(SENTENCE_CHARS_MAX) {
-        Some((at, _)) => format!("{}…", &flat[..at]),
+        Some((at, _)) => format!("{}…", whole_placeholders(&flat[..at])),
         None => flat,
+    }
+}
+
+/// Leaves out a placeholder that was cut in the middle: its value could not be put back.
+fn whole_placeholders(cut: &str) -> &str {
+    let of_placeholders = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
+    match cut.rsplit_once('[') {
+        Some((head, torn)) if torn.bytes().all(of_placeholders) => head.trim_end(),
+        _ => cut,
     }
 }
 
@@ -147,12 +156,12 @@ pub(crate) fn words(text: &str) -> impl Iterator<Item = String> {
 /// English words that say nothing of a text's subject, sorted.
 const COMMON: &[&str] = &[
     "about", "above", "after", "again", "all", "also", "and", "any", "are", "because", "been", "before", "being",
-    "below", "between", "both", "but", "can", "could", "did", "does", "down", "each", "few", "for", "from",
-    "further", "had", "has", "have", "her", "here", "him", "his", "how", "into", "its", "itself", "just", "may",
-    "more", "most", "must", "nor", "not", "now", "off", "once", "one", "only", "other", "our", "out", "over", "own",
-    "per", "same", "shall", "she", "should", "some", "such", "than", "that", "the", "their", "them", "then",
-    "there", "these", "they", "this", "those", "through", "too", "two", "under", "until", "upon", "very", "was",
-    "were", "what", "when", "where", "which", "while", "who", "whom", "why", "will", "with", "would", "you", "your",
+    "below", "between", "both", "but", "can", "could", "did", "does", "down", "each", "few", "for", "from", "further",
+    "had", "has", "have", "her", "here", "him", "his", "how", "into", "its", "itself", "just", "may", "more", "most",
+    "must", "nor", "not", "now", "off", "once", "one", "only", "other", "our", "out", "over", "own", "per", "same",
+    "shall", "she", "should", "some", "such", "than", "that", "the", "their", "them", "then", "there", "these", "they",
+    "this", "those", "through", "too", "two", "under", "until", "upon", "very", "was", "were", "what", "when", "where",
+    "which", "while", "who", "whom", "why", "will", "with", "would", "you", "your",
 ];
 
 #[cfg(test)]

@@ -57,20 +57,15 @@ fn mostly_utf8(bytes: &[u8]) -> bool {
 /// that cannot be true, because the name itself was readable, is ignored.
 fn declared(bytes: &[u8]) -> Option<&'static Encoding> {
     let head = bytes.get(..SNIFF_BYTES).unwrap_or(bytes).to_ascii_lowercase();
-    let marks: &[&[u8]] = if head.trim_ascii_start().starts_with(b"<?xml") {
-        &[b"encoding", b"charset"]
-    } else {
-        &[b"charset"]
-    };
-    let at = marks.iter().find_map(|mark| {
-        head.windows(mark.len()).position(|part| part == *mark).map(|at| at + mark.len())
-    })?;
+    let marks: &[&[u8]] =
+        if head.trim_ascii_start().starts_with(b"<?xml") { &[b"encoding", b"charset"] } else { &[b"charset"] };
+    let at = marks
+        .iter()
+        .find_map(|mark| head.windows(mark.len()).position(|part| part == *mark).map(|at| at + mark.len()))?;
     let value = head.get(at..)?.trim_ascii_start().strip_prefix(b"=")?.trim_ascii_start();
     let value = value.strip_prefix(b"\"").or_else(|| value.strip_prefix(b"'")).unwrap_or(value);
-    let end = value
-        .iter()
-        .position(|byte| !byte.is_ascii_alphanumeric() && !b"-_:.+".contains(byte))
-        .unwrap_or(value.len());
+    let end =
+        value.iter().position(|byte| !byte.is_ascii_alphanumeric() && !b"-_:.+".contains(byte)).unwrap_or(value.len());
     Encoding::for_label(value.get(..end)?).filter(|encoding| encoding.is_ascii_compatible())
 }
 
@@ -103,10 +98,7 @@ mod tests {
 
     #[test]
     fn markup_may_say_its_encoding() {
-        assert_eq!(
-            decode_markup(b"<meta charset=\"iso-8859-2\">\xbe"),
-            "<meta charset=\"iso-8859-2\">ž"
-        );
+        assert_eq!(decode_markup(b"<meta charset=\"iso-8859-2\">\xbe"), "<meta charset=\"iso-8859-2\">ž");
         assert_eq!(
             decode_markup(b"<meta content='text/html; charset=shift_jis'>\x83\x65"),
             "<meta content='text/html; charset=shift_jis'>テ"

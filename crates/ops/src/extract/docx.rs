@@ -55,11 +55,7 @@ fn damaged() -> ExtractError {
 }
 
 /// Reads a DOCX file.
-pub(super) fn read(
-    bytes: &[u8],
-    limits: &ExtractLimits,
-    out: &mut TextOut,
-) -> Result<Found, ExtractError> {
+pub(super) fn read(bytes: &[u8], limits: &ExtractLimits, out: &mut TextOut) -> Result<Found, ExtractError> {
     if bytes.starts_with(&[0xd0, 0xcf, 0x11, 0xe0]) {
         return Err(ExtractError::Encrypted { format: FORMAT });
     }
@@ -71,11 +67,10 @@ pub(super) fn read(
     let mut parts: Vec<&String> = names
         .iter()
         .filter(|name| {
-            let inner = name.get(folder.len()..).filter(|_| {
-                name.get(..folder.len()).is_some_and(|start| start.eq_ignore_ascii_case(&folder))
-            });
-            let xml = name.len() > 4
-                && name.get(name.len() - 4..).is_some_and(|end| end.eq_ignore_ascii_case(".xml"));
+            let inner = name
+                .get(folder.len()..)
+                .filter(|_| name.get(..folder.len()).is_some_and(|start| start.eq_ignore_ascii_case(&folder)));
+            let xml = name.len() > 4 && name.get(name.len() - 4..).is_some_and(|end| end.eq_ignore_ascii_case(".xml"));
             xml && !name.eq_ignore_ascii_case(&main)
                 && inner.is_some_and(|inner| !TECHNICAL.iter().any(|part| inner.starts_with(part)))
         })
@@ -88,9 +83,7 @@ pub(super) fn read(
     });
 
     let mut found = Found::default();
-    let content = package
-        .read(&main)?
-        .ok_or(ExtractError::Malformed { format: FORMAT, flaw: Flaw::NoContent })?;
+    let content = package.read(&main)?.ok_or(ExtractError::Malformed { format: FORMAT, flaw: Flaw::NoContent })?;
     let links = links_of(&mut package, &main)?;
     read_part(&content, &links, out)?;
     found.parts = 1;
@@ -136,10 +129,7 @@ fn main_part(package: &mut Package<'_>) -> Result<String, ExtractError> {
 }
 
 /// The outward links of a part, by the id its text refers to them with.
-fn links_of(
-    package: &mut Package<'_>,
-    part: &str,
-) -> Result<HashMap<String, String>, ExtractError> {
+fn links_of(package: &mut Package<'_>, part: &str) -> Result<HashMap<String, String>, ExtractError> {
     let (folder, name) = part.rsplit_once('/').unwrap_or(("", part));
     let slash = if folder.is_empty() { "" } else { "/" };
     let mut links = HashMap::new();
@@ -169,9 +159,7 @@ fn title_of(core: &[u8]) -> Result<Option<String>, ExtractError> {
         match event {
             Event::Start(tag) => inside = tag.local_name().as_ref() == "title",
             Event::End(_) => inside = false,
-            Event::Text(_) | Event::CData(_) | Event::GeneralRef(_) if inside => {
-                title.push_str(&text_of(event))
-            }
+            Event::Text(_) | Event::CData(_) | Event::GeneralRef(_) if inside => title.push_str(&text_of(event)),
             _ => {}
         }
         true
@@ -184,10 +172,7 @@ fn title_of(core: &[u8]) -> Result<Option<String>, ExtractError> {
 }
 
 /// Hands every event of an XML file to `visit` until that says stop.
-fn each_event(
-    content: &[u8],
-    mut visit: impl FnMut(&Event<'_>) -> bool,
-) -> Result<(), ExtractError> {
+fn each_event(content: &[u8], mut visit: impl FnMut(&Event<'_>) -> bool) -> Result<(), ExtractError> {
     let text = charset::decode(content);
     let mut reader = Reader::from_str(&text);
     // Mismatched ends are an error in XML; text is worth more here than form.
@@ -199,10 +184,7 @@ fn each_event(
         match &event {
             Event::Eof => return Ok(()),
             Event::DocType(_) => {
-                return Err(ExtractError::Malformed {
-                    format: FORMAT,
-                    flaw: Flaw::EntityDeclarations,
-                });
+                return Err(ExtractError::Malformed { format: FORMAT, flaw: Flaw::EntityDeclarations });
             }
             other => {
                 if !visit(other) {
@@ -232,14 +214,12 @@ fn text_of(event: &Event<'_>) -> String {
 }
 
 fn attribute(tag: &BytesStart<'_>, local: &str) -> Option<String> {
-    tag.attributes()
-        .with_checks(false)
-        .flatten()
-        .find(|attr| attr.key.local_name().as_ref() == local)
-        .map(|attr| match attr.normalized_value(XmlVersion::Implicit1_0) {
+    tag.attributes().with_checks(false).flatten().find(|attr| attr.key.local_name().as_ref() == local).map(|attr| {
+        match attr.normalized_value(XmlVersion::Implicit1_0) {
             Ok(value) => value.into_owned(),
             Err(_) => attr.value.into_owned(),
-        })
+        }
+    })
 }
 
 /// Where in a part the reading is.
@@ -260,11 +240,7 @@ struct Place {
     links: Vec<Option<String>>,
 }
 
-fn read_part(
-    content: &[u8],
-    links: &HashMap<String, String>,
-    out: &mut TextOut,
-) -> Result<(), ExtractError> {
+fn read_part(content: &[u8], links: &HashMap<String, String>, out: &mut TextOut) -> Result<(), ExtractError> {
     let mut place = Place::default();
     each_event(content, |event| {
         match event {
@@ -291,12 +267,7 @@ fn read_part(
     Ok(())
 }
 
-fn open(
-    tag: &BytesStart<'_>,
-    links: &HashMap<String, String>,
-    place: &mut Place,
-    out: &mut TextOut,
-) {
+fn open(tag: &BytesStart<'_>, links: &HashMap<String, String>, place: &mut Place, out: &mut TextOut) {
     let name = tag.local_name();
     match name.as_ref() {
         "Fallback" => {
@@ -327,9 +298,7 @@ fn open(
                 }
             }
         }
-        "hyperlink" => {
-            place.links.push(attribute(tag, "id").and_then(|id| links.get(&id).cloned()))
-        }
+        "hyperlink" => place.links.push(attribute(tag, "id").and_then(|id| links.get(&id).cloned())),
         "hlinkClick" => {
             if let Some(target) = attribute(tag, "id").and_then(|id| links.get(&id)) {
                 link(target, out);

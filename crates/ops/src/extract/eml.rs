@@ -9,9 +9,7 @@
 
 use std::collections::HashSet;
 
-use mail_parser::{
-    Address, HeaderName, HeaderValue, Message, MessageParser, MessagePart, MimeHeaders, PartType,
-};
+use mail_parser::{Address, HeaderName, HeaderValue, Message, MessageParser, MessagePart, MimeHeaders, PartType};
 
 use super::text::{TextOut, one_line};
 use super::{Bound, ExtractError, Flaw, Format, Found, charset, html, plain};
@@ -38,10 +36,7 @@ const SHOWN: &[HeaderName<'static>] = &[
 pub(super) fn read(bytes: &[u8], out: &mut TextOut) -> Result<Found, ExtractError> {
     let malformed = |flaw| ExtractError::Malformed { format: Format::Eml, flaw };
     if announced(bytes) > NESTED_MAX {
-        return Err(ExtractError::LimitPassed {
-            bound: Bound::NestedMessages,
-            max: NESTED_MAX as u64,
-        });
+        return Err(ExtractError::LimitPassed { bound: Bound::NestedMessages, max: NESTED_MAX as u64 });
     }
     let message = MessageParser::default().parse(bytes).ok_or(malformed(Flaw::NotThisFormat))?;
     let mut found = Found { title: message.subject().map(str::to_owned), ..Found::default() };
@@ -58,14 +53,9 @@ fn announced(bytes: &[u8]) -> usize {
         .filter(|(before, after)| {
             marks.iter().any(|mark| {
                 let slash = mark.iter().position(|byte| *byte == b'/').unwrap_or(0);
-                let (kind, rest) = (
-                    mark.get(..slash).unwrap_or_default(),
-                    mark.get(slash + 1..).unwrap_or_default(),
-                );
+                let (kind, rest) = (mark.get(..slash).unwrap_or_default(), mark.get(slash + 1..).unwrap_or_default());
                 before.len() >= kind.len()
-                    && before
-                        .get(before.len() - kind.len()..)
-                        .is_some_and(|end| end.eq_ignore_ascii_case(kind))
+                    && before.get(before.len() - kind.len()..).is_some_and(|end| end.eq_ignore_ascii_case(kind))
                     && after.get(..rest.len()).is_some_and(|start| start.eq_ignore_ascii_case(rest))
             })
         })
@@ -84,9 +74,7 @@ fn read_message(message: &Message<'_>, depth: u32, found: &mut Found, out: &mut 
     }
     // A plain text that says nothing is no alternative to the other.
     if out.since(before).trim().is_empty() {
-        for (_, part) in
-            numbered(message).filter(|(id, _)| alternatives.contains(id) && !bodies.contains(id))
-        {
+        for (_, part) in numbered(message).filter(|(id, _)| alternatives.contains(id) && !bodies.contains(id)) {
             found.parts = found.parts.saturating_add(1);
             body(part, out);
         }
@@ -95,8 +83,7 @@ fn read_message(message: &Message<'_>, depth: u32, found: &mut Found, out: &mut 
         if out.is_full() {
             return;
         }
-        let alternative = alternatives.contains(&id)
-            && matches!(part.body, PartType::Html(_) | PartType::Text(_));
+        let alternative = alternatives.contains(&id) && matches!(part.body, PartType::Html(_) | PartType::Text(_));
         if !bodies.contains(&id) && !alternative && !matches!(part.body, PartType::Multipart(_)) {
             found.parts = found.parts.saturating_add(1);
             attachment(part, depth, found, out);
@@ -121,9 +108,7 @@ fn headers(message: &Message<'_>, out: &mut TextOut) {
                 | HeaderValue::ContentType(_)
                 | HeaderValue::Received(_)
                 | HeaderValue::Empty => {
-                    let raw = message
-                        .raw_message
-                        .get(header.offset_start as usize..header.offset_end as usize);
+                    let raw = message.raw_message.get(header.offset_start as usize..header.offset_end as usize);
                     String::from_utf8_lossy(raw.unwrap_or_default()).into_owned()
                 }
             };
@@ -139,8 +124,7 @@ fn addresses(address: &Address<'_>) -> String {
         (None, None) => String::new(),
     };
     let list = |list: &[mail_parser::Addr<'_>]| {
-        let each: Vec<_> =
-            list.iter().map(|addr| one(addr.name.as_deref(), addr.address.as_deref())).collect();
+        let each: Vec<_> = list.iter().map(|addr| one(addr.name.as_deref(), addr.address.as_deref())).collect();
         each.join(", ")
     };
     match address {
@@ -174,9 +158,7 @@ fn body(part: &MessagePart<'_>, out: &mut TextOut) {
 
 fn name_of(part: &MessagePart<'_>) -> String {
     let name = part.attachment_name().map(one_line).filter(|name| !name.is_empty());
-    let kind = part
-        .content_type()
-        .map(|kind| one_line(&format!("{}/{}", kind.ctype(), kind.subtype().unwrap_or("*"))));
+    let kind = part.content_type().map(|kind| one_line(&format!("{}/{}", kind.ctype(), kind.subtype().unwrap_or("*"))));
     match (name, kind) {
         (Some(name), _) => name,
         (None, Some(kind)) => format!("unnamed ({kind})"),
@@ -192,13 +174,9 @@ fn attachment(part: &MessagePart<'_>, depth: u32, found: &mut Found, out: &mut T
         PartType::Html(text) => {
             html::read_into(text, out);
         }
-        PartType::Message(message) if depth < DEPTH_MAX => {
-            read_message(message, depth + 1, found, out)
-        }
+        PartType::Message(message) if depth < DEPTH_MAX => read_message(message, depth + 1, found, out),
         PartType::Message(_) => found.unreadable += 1,
-        PartType::Binary(bytes) | PartType::InlineBinary(bytes) => {
-            binary(part, bytes, depth, found, out)
-        }
+        PartType::Binary(bytes) | PartType::InlineBinary(bytes) => binary(part, bytes, depth, found, out),
         PartType::Multipart(_) => {}
     }
     out.end_line();

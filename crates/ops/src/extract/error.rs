@@ -15,9 +15,7 @@ use super::Format;
 #[non_exhaustive]
 pub enum ExtractError {
     /// Neither name nor first bytes are of a format that is read here.
-    #[error(
-        "this file's format is not supported; supported are text, markdown, html, csv, json, eml, pdf and docx"
-    )]
+    #[error("this file's format is not supported; supported are text, markdown, html, csv, json, eml, pdf and docx")]
     Unsupported,
     /// The file is larger than the limit.
     #[error("the file has {bytes} bytes and the limit is {bytes_max}; split it or raise the limit")]
@@ -93,13 +91,8 @@ pub enum Bound {
 }
 
 impl Flaw {
-    pub(super) const ALL: [Flaw; 5] = [
-        Flaw::NotThisFormat,
-        Flaw::Damaged,
-        Flaw::NoContent,
-        Flaw::AmbiguousEntries,
-        Flaw::EntityDeclarations,
-    ];
+    pub(super) const ALL: [Flaw; 5] =
+        [Flaw::NotThisFormat, Flaw::Damaged, Flaw::NoContent, Flaw::AmbiguousEntries, Flaw::EntityDeclarations];
 
     pub(super) fn code(self) -> &'static str {
         match self {
@@ -116,9 +109,7 @@ impl Flaw {
             Flaw::NotThisFormat => "it is not of this format",
             Flaw::Damaged => "it is cut off or damaged",
             Flaw::NoContent => "the part that holds its text is missing",
-            Flaw::AmbiguousEntries => {
-                "its archive entries share bytes or a name, which only attacks do"
-            }
+            Flaw::AmbiguousEntries => "its archive entries share bytes or a name, which only attacks do",
             Flaw::EntityDeclarations => "it declares entities, which only attacks do",
         }
     }

@@ -39,8 +39,7 @@ const EML: &[&str] = &["eml", "mht", "mhtml"];
 const DOCX: &[&str] = &["docx", "docm", "dotx", "dotm"];
 /// Names of formats that look like text but hold none that is worth reading,
 /// or that are zip files of another kind.
-const NOT_READ: &[&str] =
-    &["xlsx", "pptx", "odt", "ods", "odp", "epub", "zip", "jar", "rtf", "ps", "svgz"];
+const NOT_READ: &[&str] = &["xlsx", "pptx", "odt", "ods", "odp", "epub", "zip", "jar", "rtf", "ps", "svgz"];
 
 impl Format {
     /// All formats.
@@ -88,9 +87,7 @@ impl Format {
     pub fn detect(name: &str, head: &[u8]) -> Option<Format> {
         let head = head.get(..HEAD_BYTES).unwrap_or(head);
         let base = name.rsplit(['/', '\\']).next().unwrap_or(name);
-        let extension = base
-            .rsplit_once('.')
-            .map_or(String::new(), |(_, extension)| extension.to_ascii_lowercase());
+        let extension = base.rsplit_once('.').map_or(String::new(), |(_, extension)| extension.to_ascii_lowercase());
         let named = |list: &[&str]| list.contains(&extension.as_str());
 
         if contains(head.get(..1024).unwrap_or(head), b"%PDF-") {
@@ -136,8 +133,7 @@ impl Format {
 
 /// The kind of text in a file whose name says nothing.
 fn guess_text(head: &[u8]) -> Format {
-    let start: Vec<u8> =
-        head.trim_ascii_start().iter().take(64).map(u8::to_ascii_lowercase).collect();
+    let start: Vec<u8> = head.trim_ascii_start().iter().take(64).map(u8::to_ascii_lowercase).collect();
     if start.starts_with(b"<!doctype html") || start.starts_with(b"<html") {
         return Format::Html;
     }
@@ -158,10 +154,8 @@ fn looks_binary(head: &[u8]) -> bool {
     if head.starts_with(&[0xff, 0xfe]) || head.starts_with(&[0xfe, 0xff]) {
         return false;
     }
-    let control = |byte: &&u8| {
-        **byte < 0x20 && !matches!(**byte, b'\t' | b'\n' | b'\r' | 0x0b | 0x0c | 0x1b)
-            || **byte == 0x7f
-    };
+    let control =
+        |byte: &&u8| **byte < 0x20 && !matches!(**byte, b'\t' | b'\n' | b'\r' | 0x0b | 0x0c | 0x1b) || **byte == 0x7f;
     head.contains(&0) || head.iter().filter(control).count() * 50 > head.len()
 }
 

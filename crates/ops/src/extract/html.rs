@@ -13,9 +13,7 @@ use std::cell::RefCell;
 
 use html5ever::tendril::StrTendril;
 use html5ever::tokenizer::states::RawKind;
-use html5ever::tokenizer::{
-    BufferQueue, Tag, TagKind, Token, TokenSink, TokenSinkResult, Tokenizer, TokenizerOpts,
-};
+use html5ever::tokenizer::{BufferQueue, Tag, TagKind, Token, TokenSink, TokenSinkResult, Tokenizer, TokenizerOpts};
 
 use super::text::TextOut;
 use super::{Found, charset};
@@ -90,8 +88,7 @@ const BLOCKS: &[&str] = &[
 const PREFORMATTED: &[&str] = &["pre", "textarea", "listing", "xmp", "plaintext"];
 
 /// Attributes whose text is for people.
-const SPOKEN: &[&str] =
-    &["alt", "title", "aria-label", "aria-description", "placeholder", "summary", "label"];
+const SPOKEN: &[&str] = &["alt", "title", "aria-label", "aria-description", "placeholder", "summary", "label"];
 
 /// Descriptions in a page's head that are for people.
 const DESCRIPTIONS: &[&str] = &[
@@ -115,22 +112,13 @@ pub(super) fn read(bytes: &[u8], out: &mut TextOut) -> Found {
 /// Appends the text of `html` and returns its title.
 pub(super) fn read_into(html: &str, out: &mut TextOut) -> Option<String> {
     out.end_line();
-    let reader = Reader(RefCell::new(State {
-        out,
-        skipped: None,
-        preformatted: 0,
-        title: None,
-        in_title: false,
-        gap: false,
-    }));
+    let reader =
+        Reader(RefCell::new(State { out, skipped: None, preformatted: 0, title: None, in_title: false, gap: false }));
     let tokenizer = Tokenizer::new(reader, TokenizerOpts::default());
     let queue = BufferQueue::default();
     let mut rest = html;
     while !rest.is_empty() && !tokenizer.sink.0.borrow().out.is_full() {
-        let cut = (1..=FEED_BYTES.min(rest.len()))
-            .rev()
-            .find(|at| rest.is_char_boundary(*at))
-            .unwrap_or(rest.len());
+        let cut = (1..=FEED_BYTES.min(rest.len())).rev().find(|at| rest.is_char_boundary(*at)).unwrap_or(rest.len());
         let (part, tail) = rest.split_at(cut);
         queue.push_back(StrTendril::from(part));
         let _ = tokenizer.feed(&queue);
@@ -166,10 +154,7 @@ impl TokenSink for Reader<'_> {
             Token::NullCharacterToken => state.text("\u{fffd}"),
             Token::TagToken(tag) if tag.kind == TagKind::StartTag => return state.start(&tag),
             Token::TagToken(tag) => state.end(&tag.name),
-            Token::CommentToken(_)
-            | Token::DoctypeToken(_)
-            | Token::ParseError(_)
-            | Token::EOFToken => {}
+            Token::CommentToken(_) | Token::DoctypeToken(_) | Token::ParseError(_) | Token::EOFToken => {}
         }
         TokenSinkResult::Continue
     }
@@ -281,15 +266,10 @@ impl State<'_> {
     }
 
     fn attributes(&mut self, tag: &Tag) {
-        let value = |wanted: &str| {
-            tag.attrs.iter().find(|attr| &*attr.name.local == wanted).map(|attr| &*attr.value)
-        };
+        let value = |wanted: &str| tag.attrs.iter().find(|attr| &*attr.name.local == wanted).map(|attr| &*attr.value);
         match &*tag.name {
             "meta" => {
-                let about = value("name")
-                    .or_else(|| value("property"))
-                    .unwrap_or_default()
-                    .to_ascii_lowercase();
+                let about = value("name").or_else(|| value("property")).unwrap_or_default().to_ascii_lowercase();
                 if DESCRIPTIONS.contains(&about.as_str()) {
                     self.new_line();
                     self.aside(value("content").unwrap_or_default());
@@ -318,9 +298,9 @@ impl State<'_> {
 /// Whether a link is itself something that names a person.
 fn is_address(link: &str) -> bool {
     let link = link.trim_start();
-    ["mailto:", "tel:", "sms:"].iter().any(|scheme| {
-        link.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
-    })
+    ["mailto:", "tel:", "sms:"]
+        .iter()
+        .any(|scheme| link.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)))
 }
 
 #[cfg(test)]

@@ -103,11 +103,7 @@ struct Found {
 /// Pure and synchronous. Html, eml, pdf and docx belong into a sandboxed child
 /// ([`extract_sandboxed`]): hostile files can make their parsers crash, take
 /// long or print what they read.
-pub fn extract(
-    format: Format,
-    bytes: &[u8],
-    limits: &ExtractLimits,
-) -> Result<Extracted, ExtractError> {
+pub fn extract(format: Format, bytes: &[u8], limits: &ExtractLimits) -> Result<Extracted, ExtractError> {
     let size = bytes.len() as u64;
     if size > limits.input_bytes_max {
         return Err(ExtractError::InputTooLarge { bytes: size, bytes_max: limits.input_bytes_max });
@@ -126,8 +122,8 @@ pub fn extract(
         Ok((found, out))
     };
     // Nothing half-done survives: everything `read` touches is dropped with it.
-    let (found, out) = std::panic::catch_unwind(AssertUnwindSafe(read))
-        .unwrap_or(Err(ExtractError::ParserFailed { format }))?;
+    let (found, out) =
+        std::panic::catch_unwind(AssertUnwindSafe(read)).unwrap_or(Err(ExtractError::ParserFailed { format }))?;
     let title = found.title.map(|title| text::one_line(&title)).filter(|title| !title.is_empty());
     let (text, truncated) = out.finish(title.as_deref());
     Ok(Extracted { text, title, parts: found.parts, unreadable: found.unreadable, truncated })

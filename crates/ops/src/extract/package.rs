@@ -34,21 +34,14 @@ pub(super) struct Package<'a> {
 }
 
 impl<'a> Package<'a> {
-    pub(super) fn open(
-        format: Format,
-        bytes: &'a [u8],
-        limits: &'a ExtractLimits,
-    ) -> Result<Self, ExtractError> {
+    pub(super) fn open(format: Format, bytes: &'a [u8], limits: &'a ExtractLimits) -> Result<Self, ExtractError> {
         let flawed = |flaw| ExtractError::Malformed { format, flaw };
         if !bytes.starts_with(b"PK") {
             return Err(flawed(Flaw::NotThisFormat));
         }
         let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|_| flawed(Flaw::Damaged))?;
         if archive.len() as u64 > limits.entries_max {
-            return Err(ExtractError::LimitPassed {
-                bound: Bound::Entries,
-                max: limits.entries_max,
-            });
+            return Err(ExtractError::LimitPassed { bound: Bound::Entries, max: limits.entries_max });
         }
         let shared = archive.has_overlapping_entries().map_err(|_| flawed(Flaw::Damaged))?;
         let mut places = HashMap::new();
@@ -87,15 +80,9 @@ impl<'a> Package<'a> {
         let left = limits.inflated_bytes_max.saturating_sub(self.inflated);
         let over = |bytes: u64| {
             if bytes > left {
-                Some(ExtractError::LimitPassed {
-                    bound: Bound::InflatedBytes,
-                    max: limits.inflated_bytes_max,
-                })
+                Some(ExtractError::LimitPassed { bound: Bound::InflatedBytes, max: limits.inflated_bytes_max })
             } else if bytes > RATIO_FREE_BYTES && bytes / packed > limits.inflate_ratio_max {
-                Some(ExtractError::LimitPassed {
-                    bound: Bound::InflateRatio,
-                    max: limits.inflate_ratio_max,
-                })
+                Some(ExtractError::LimitPassed { bound: Bound::InflateRatio, max: limits.inflate_ratio_max })
             } else {
                 None
             }
@@ -106,9 +93,7 @@ impl<'a> Package<'a> {
         let mut content = Vec::new();
         let mut step = vec![0; STEP_BYTES];
         loop {
-            let read = entry
-                .read(&mut step)
-                .map_err(|_| ExtractError::Malformed { format, flaw: Flaw::Damaged })?;
+            let read = entry.read(&mut step).map_err(|_| ExtractError::Malformed { format, flaw: Flaw::Damaged })?;
             if read == 0 {
                 break;
             }

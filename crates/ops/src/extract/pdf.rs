@@ -12,9 +12,7 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use pdf_extract::{
-    ConvertToFmt, Dictionary, Document, Object, ObjectId, OutputError, PlainTextOutput,
-};
+use pdf_extract::{ConvertToFmt, Dictionary, Document, Object, ObjectId, OutputError, PlainTextOutput};
 
 use super::text::TextOut;
 use super::{ExtractError, Flaw, Format, Found};
@@ -48,9 +46,7 @@ pub(super) fn read(bytes: &[u8], out: &mut TextOut) -> Result<Found, ExtractErro
 /// stays when that password is wrong.
 fn load(bytes: &[u8]) -> Result<Document, ExtractError> {
     match Document::load_mem(bytes) {
-        Ok(document) if document.trailer.has(b"Encrypt") => {
-            Err(ExtractError::Encrypted { format: FORMAT })
-        }
+        Ok(document) if document.trailer.has(b"Encrypt") => Err(ExtractError::Encrypted { format: FORMAT }),
         Ok(document) => Ok(document),
         Err(pdf_extract::Error::Decryption(_) | pdf_extract::Error::InvalidPassword) => {
             Err(ExtractError::Encrypted { format: FORMAT })
@@ -64,21 +60,17 @@ fn load(bytes: &[u8]) -> Result<Document, ExtractError> {
 /// top for every call, which in a long document would cost their square. What
 /// pages inherit goes by their own parents and stays.
 fn read_pages(document: &mut Document, pages: &[ObjectId], found: &mut Found, out: &mut TextOut) {
-    let top =
-        document.catalog().and_then(|catalog| catalog.get(b"Pages")).and_then(Object::as_reference);
+    let top = document.catalog().and_then(|catalog| catalog.get(b"Pages")).and_then(Object::as_reference);
     for page in pages {
         if out.is_full() {
             return;
         }
-        if let Ok(top) =
-            top.as_ref().map_or(Err(()), |top| document.get_dictionary_mut(*top).map_err(|_| ()))
-        {
+        if let Ok(top) = top.as_ref().map_or(Err(()), |top| document.get_dictionary_mut(*top).map_err(|_| ())) {
             top.set("Kids", vec![Object::Reference(*page)]);
         }
         let before = out.len();
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
-            pdf_extract::output_doc(document, &mut PlainTextOutput::new(Lines(out)))
-        }));
+        let outcome =
+            catch_unwind(AssertUnwindSafe(|| pdf_extract::output_doc(document, &mut PlainTextOutput::new(Lines(out)))));
         let cut = matches!(outcome, Ok(Err(OutputError::FormatError(_))));
         if !cut && !matches!(outcome, Ok(Ok(()))) {
             found.unreadable = found.unreadable.saturating_add(1);
@@ -99,8 +91,7 @@ fn read_beside_pages(document: &Document, out: &mut TextOut) {
         }
         let Ok(dictionary) = object.as_dict() else { continue };
         beside_page(document, dictionary, out);
-        for annotation in dictionary.get(b"Annots").and_then(Object::as_array).into_iter().flatten()
-        {
+        for annotation in dictionary.get(b"Annots").and_then(Object::as_array).into_iter().flatten() {
             if let Ok(annotation) = annotation.as_dict() {
                 beside_page(document, annotation, out);
             }
@@ -110,9 +101,7 @@ fn read_beside_pages(document: &Document, out: &mut TextOut) {
 
 fn beside_page(document: &Document, dictionary: &Dictionary, out: &mut TextOut) {
     let text = |key: &[u8]| dictionary.get_deref(key, document).ok().and_then(string);
-    let is = |key: &[u8], value: &[u8]| {
-        dictionary.get(key).and_then(Object::as_name).is_ok_and(|name| name == value)
-    };
+    let is = |key: &[u8], value: &[u8]| dictionary.get(key).and_then(Object::as_name).is_ok_and(|name| name == value);
     let annotation = is(b"Type", b"Annot") || dictionary.has(b"Rect") && dictionary.has(b"Subtype");
     if annotation && let Some(text) = text(b"Contents") {
         out.line(&text);
@@ -124,8 +113,7 @@ fn beside_page(document: &Document, dictionary: &Dictionary, out: &mut TextOut) 
             }
         }
     }
-    let action =
-        dictionary.get_deref(b"A", document).and_then(Object::as_dict).unwrap_or(dictionary);
+    let action = dictionary.get_deref(b"A", document).and_then(Object::as_dict).unwrap_or(dictionary);
     if let Some(address) = action.get_deref(b"URI", document).ok().and_then(string) {
         out.line(&format!("<{address}>"));
     }
@@ -141,9 +129,7 @@ fn string(object: &Object) -> Option<String> {
     let bytes = object.as_str().ok()?;
     let wide = |unit: fn([u8; 2]) -> u16| {
         let pairs = bytes.get(2..).unwrap_or_default().chunks_exact(2);
-        let units = pairs.map(|pair| {
-            unit([pair.first().copied().unwrap_or(0), pair.last().copied().unwrap_or(0)])
-        });
+        let units = pairs.map(|pair| unit([pair.first().copied().unwrap_or(0), pair.last().copied().unwrap_or(0)]));
         char::decode_utf16(units).map(|found| found.unwrap_or('\u{fffd}')).collect::<String>()
     };
     let text = if bytes.starts_with(b"\xfe\xff") {

@@ -28,8 +28,7 @@ pub(super) fn read_json(bytes: &[u8], out: &mut TextOut) -> Found {
     let text = charset::decode(bytes);
     unescape(&text, out);
     let records = text.lines().filter(|line| line.trim_start().starts_with(['{', '['])).count();
-    let by_line =
-        records > 1 && text.lines().all(|line| line.is_empty() || line.starts_with(['{', '[']));
+    let by_line = records > 1 && text.lines().all(|line| line.is_empty() || line.starts_with(['{', '[']));
     let parts = if by_line { u32::try_from(records).unwrap_or(u32::MAX) } else { 1 };
     Found { parts, ..Found::default() }
 }
@@ -68,9 +67,7 @@ fn unescape(text: &str, out: &mut TextOut) {
             _ => (None, 1),
         };
         match found {
-            Some(found) if !found.is_control() && found != '"' && found != '\\' => {
-                out.push_char(found)
-            }
+            Some(found) if !found.is_control() && found != '"' && found != '\\' => out.push_char(found),
             _ => out.push(escape.get(..taken).unwrap_or_default()),
         }
         rest = escape.get(taken..).unwrap_or_default();
@@ -112,10 +109,7 @@ mod tests {
     #[test]
     fn escapes_are_written_out_and_the_rest_stays() {
         assert_eq!(json(r#"{"a\u0040b":"\u00e9\ud83d\ude00\/"}"#), r#"{"a@b":"é😀/"}"#);
-        assert_eq!(
-            json(r#""\u0022 \u005c \u000a \n \\u0041 \"""#),
-            r#""\u0022 \u005c \u000a \n \\u0041 \"""#
-        );
+        assert_eq!(json(r#""\u0022 \u005c \u000a \n \\u0041 \"""#), r#""\u0022 \u005c \u000a \n \\u0041 \"""#);
         assert_eq!(json(r#""\ud83d x \udc00 \ud83d\u0041""#), "\"\u{fffd} x \u{fffd} \u{fffd}A\"");
         for broken in ["\\", "\\u", "\\u12", "\\u12é4", "\\é", "\\u+123", "\\ud83d\\u"] {
             assert!(!json(broken).is_empty());
@@ -127,9 +121,6 @@ mod tests {
         assert_eq!(rows("a,b\r\n1,\"x\ny\"\n\n2,3"), 3);
         assert_eq!(rows(""), 0);
         let count = |text: &str| read_json(text.as_bytes(), &mut TextOut::new(1000)).parts;
-        assert_eq!(
-            (count("{\"a\":1}\n{\"b\":2}\n"), count("{\n \"a\": [1,\n2]\n}"), count("")),
-            (2, 1, 1)
-        );
+        assert_eq!((count("{\"a\":1}\n{\"b\":2}\n"), count("{\n \"a\": [1,\n2]\n}"), count("")), (2, 1, 1));
     }
 }

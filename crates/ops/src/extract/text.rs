@@ -152,8 +152,7 @@ pub(super) fn is_normal(text: &str) -> bool {
 /// `text` in one line: runs of white space become one space. Cut at 1,000
 /// characters.
 pub(super) fn one_line(text: &str) -> String {
-    let clean: String =
-        text.chars().map(|found| if found == '\t' { ' ' } else { normal(found) }).collect();
+    let clean: String = text.chars().map(|found| if found == '\t' { ' ' } else { normal(found) }).collect();
     let mut line = String::new();
     for word in clean.split_whitespace() {
         if !line.is_empty() {
@@ -181,10 +180,7 @@ mod tests {
 
     #[test]
     fn line_ends_and_controls_are_normalised() {
-        let (text, cut) = through(
-            &["a\r\nb\rc\r", "\nd\r", "e\u{85}f\u{2028}g\u{c}h\0\u{1b}\u{9b}\u{7f}\ti"],
-            1000,
-        );
+        let (text, cut) = through(&["a\r\nb\rc\r", "\nd\r", "e\u{85}f\u{2028}g\u{c}h\0\u{1b}\u{9b}\u{7f}\ti"], 1000);
         assert_eq!(text, "a\nb\nc\nd\ne\nf\ng\nh\u{fffd}\u{fffd}\u{fffd}\u{fffd}\ti");
         assert!(!cut && is_normal(&text) && !is_normal("a\rb"));
         assert_eq!(through(&["a\r", "b\n\nc", "é–“”\u{feff}"], 99).0, "a\nb\n\ncé–“”\u{feff}");

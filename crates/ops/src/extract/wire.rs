@@ -49,8 +49,7 @@ pub(super) fn decode_request(payload: &[u8]) -> Option<(ExtractLimits, &[u8])> {
 pub(super) fn encode_result(result: &Extracted) -> Vec<u8> {
     let title = result.title.as_deref().unwrap_or_default();
     let mut body = Vec::with_capacity(HEAD_BYTES + title.len() + result.text.len());
-    let flags = if result.truncated { TRUNCATED } else { 0 }
-        | if result.title.is_some() { TITLED } else { 0 };
+    let flags = if result.truncated { TRUNCATED } else { 0 } | if result.title.is_some() { TITLED } else { 0 };
     body.push(flags);
     body.extend_from_slice(&result.parts.to_le_bytes());
     body.extend_from_slice(&result.unreadable.to_le_bytes());
@@ -62,10 +61,7 @@ pub(super) fn encode_result(result: &Extracted) -> Vec<u8> {
 }
 
 /// A result, if it is one that an honest child could give under `limits`.
-pub(super) fn decode_result(
-    body: Vec<u8>,
-    limits: &ExtractLimits,
-) -> Result<Extracted, ExtractError> {
+pub(super) fn decode_result(body: Vec<u8>, limits: &ExtractLimits) -> Result<Extracted, ExtractError> {
     read_result(body, limits).ok_or(ExtractError::BadAnswer)
 }
 
@@ -73,12 +69,10 @@ fn read_result(body: Vec<u8>, limits: &ExtractLimits) -> Option<Extracted> {
     let (head, rest) = body.split_first_chunk::<HEAD_BYTES>()?;
     let (&flags, numbers) = head.split_first()?;
     let mut numbers = numbers.as_chunks::<4>().0.iter().map(|number| u32::from_le_bytes(*number));
-    let (parts, unreadable, title_bytes) =
-        (numbers.next()?, numbers.next()?, numbers.next()? as usize);
+    let (parts, unreadable, title_bytes) = (numbers.next()?, numbers.next()?, numbers.next()? as usize);
     let title = std::str::from_utf8(rest.get(..title_bytes)?).ok()?.to_owned();
     let titled = flags & TITLED != 0;
-    if flags & !(TRUNCATED | TITLED) != 0 || titled == title.is_empty() || one_line(&title) != title
-    {
+    if flags & !(TRUNCATED | TITLED) != 0 || titled == title.is_empty() || one_line(&title) != title {
         return None;
     }
     let mut text = body;
@@ -111,10 +105,9 @@ pub(super) fn encode_error(error: &ExtractError) -> String {
 pub(super) fn decode_error(message: &str, format: Format) -> ExtractError {
     let words: Vec<&str> = message.split(' ').collect();
     let read = match words.as_slice() {
-        ["malformed", code] => Flaw::ALL
-            .into_iter()
-            .find(|flaw| flaw.code() == *code)
-            .map(|flaw| ExtractError::Malformed { format, flaw }),
+        ["malformed", code] => {
+            Flaw::ALL.into_iter().find(|flaw| flaw.code() == *code).map(|flaw| ExtractError::Malformed { format, flaw })
+        }
         ["encrypted"] => Some(ExtractError::Encrypted { format }),
         ["limit", code, max] => Bound::ALL
             .into_iter()
@@ -149,8 +142,7 @@ mod tests {
 
     #[test]
     fn requests_and_results_round_trip() {
-        let limits =
-            ExtractLimits { output_bytes_max: 77, entries_max: 5, ..ExtractLimits::default() };
+        let limits = ExtractLimits { output_bytes_max: 77, entries_max: 5, ..ExtractLimits::default() };
         let payload = encode_request(b"file", &limits);
         assert_eq!(decode_request(&payload), Some((limits, &b"file"[..])));
         assert_eq!(decode_request(&payload[..39]), None);
@@ -171,9 +163,7 @@ mod tests {
         assert!(bad(&|result| result.text = "a\u{1b}[2J".into()));
         assert!(bad(&|result| result.title = Some("two\nlines".into())));
         assert!(bad(&|result| result.title = Some(String::new())));
-        for bytes in
-            [vec![], vec![0; 12], vec![0xff; 40], [&[0; 9][..], &[9, 0, 0, 0, b'x']].concat()]
-        {
+        for bytes in [vec![], vec![0; 12], vec![0xff; 40], [&[0; 9][..], &[9, 0, 0, 0, b'x']].concat()] {
             assert!(decode_result(bytes, &limits).is_err());
         }
         let mut invalid = encode_result(&Extracted { title: None, ..result() });
@@ -186,9 +176,7 @@ mod tests {
         let format = Format::Docx;
         let mut errors: Vec<ExtractError> =
             Flaw::ALL.into_iter().map(|flaw| ExtractError::Malformed { format, flaw }).collect();
-        errors.extend(
-            Bound::ALL.into_iter().map(|bound| ExtractError::LimitPassed { bound, max: 7 }),
-        );
+        errors.extend(Bound::ALL.into_iter().map(|bound| ExtractError::LimitPassed { bound, max: 7 }));
         errors.push(ExtractError::Encrypted { format });
         errors.push(ExtractError::ParserFailed { format });
         errors.push(ExtractError::InputTooLarge { bytes: 2, bytes_max: 1 });

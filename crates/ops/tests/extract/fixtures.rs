@@ -38,9 +38,7 @@ pub fn docx(body: &str, more: &[(&str, &str)]) -> Vec<u8> {
 
 /// One XML part with Word's namespaces.
 pub fn part(root: &str, inner: &str) -> String {
-    format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\" standalone=\"yes\"?><w:{root} {WORD}>{inner}</w:{root}>"
-    )
+    format!("<?xml version=\"1.0\" encoding=\"UTF-8\" standalone=\"yes\"?><w:{root} {WORD}>{inner}</w:{root}>")
 }
 
 /// A paragraph of one run.
@@ -58,16 +56,13 @@ pub fn pdf(objects: &[String], trailer: &str) -> Vec<u8> {
         file.extend_from_slice(format!("{} 0 obj\n{object}\nendobj\n", at + 1).as_bytes());
     }
     let start = file.len();
-    file.extend_from_slice(
-        format!("xref\n0 {}\n0000000000 65535 f \n", objects.len() + 1).as_bytes(),
-    );
+    file.extend_from_slice(format!("xref\n0 {}\n0000000000 65535 f \n", objects.len() + 1).as_bytes());
     for offset in offsets {
         file.extend_from_slice(format!("{offset:010} 00000 n \n").as_bytes());
     }
     let size = objects.len() + 1;
     file.extend_from_slice(
-        format!("trailer\n<< /Size {size} /Root 1 0 R {trailer} >>\nstartxref\n{start}\n%%EOF\n")
-            .as_bytes(),
+        format!("trailer\n<< /Size {size} /Root 1 0 R {trailer} >>\nstartxref\n{start}\n%%EOF\n").as_bytes(),
     );
     file
 }
@@ -78,16 +73,10 @@ pub fn pdf_objects(lines: &[&str]) -> Vec<String> {
     let kids: Vec<String> = (0..lines.len()).map(|at| format!("{} 0 R", 6 + at * 2)).collect();
     let mut objects = vec![
         "<< /Type /Catalog /Pages 2 0 R >>".to_owned(),
-        format!(
-            "<< /Type /Pages /Kids [{}] /Count {} /MediaBox [0 0 612 792] >>",
-            kids.join(" "),
-            lines.len()
-        ),
-        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>"
-            .to_owned(),
+        format!("<< /Type /Pages /Kids [{}] /Count {} /MediaBox [0 0 612 792] >>", kids.join(" "), lines.len()),
+        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>".to_owned(),
         "<< /Title (Fixture) >>".to_owned(),
-        "<< /Type /Annot /Subtype /Widget /FT /Tx /T (f) /V (filled in) /Rect [0 0 1 1] >>"
-            .to_owned(),
+        "<< /Type /Annot /Subtype /Widget /FT /Tx /T (f) /V (filled in) /Rect [0 0 1 1] >>".to_owned(),
     ];
     for (at, line) in lines.iter().enumerate() {
         let annots = if at == 0 {

@@ -12,28 +12,17 @@ mod hostile;
 use std::time::Duration;
 
 use fixtures::{docx, p, part, pdf, pdf_objects};
-use tidegate_ops::extract::{
-    ExtractError, ExtractLimits, Extracted, Format, extract, extract_sandboxed,
-};
+use tidegate_ops::extract::{ExtractError, ExtractLimits, Extracted, Format, extract, extract_sandboxed};
 use tidegate_seams::sandbox::{ChildPool, PoolConfig};
 
 fn pool() -> ChildPool {
     let test = std::env::current_exe().unwrap();
-    let program =
-        test.parent().and_then(|deps| deps.parent()).unwrap().join("examples/extract_child");
-    assert!(
-        program.exists(),
-        "run `cargo build --examples` first: {} is missing",
-        program.display()
-    );
+    let program = test.parent().and_then(|deps| deps.parent()).unwrap().join("examples/extract_child");
+    assert!(program.exists(), "run `cargo build --examples` first: {} is missing", program.display());
     ChildPool::new(PoolConfig { program, ..PoolConfig::default() })
 }
 
-async fn run(
-    format: Format,
-    bytes: Vec<u8>,
-    limits: ExtractLimits,
-) -> Result<Extracted, ExtractError> {
+async fn run(format: Format, bytes: Vec<u8>, limits: ExtractLimits) -> Result<Extracted, ExtractError> {
     extract_sandboxed(&pool(), "test", format, bytes, limits).await
 }
 
@@ -69,11 +58,7 @@ async fn plain_formats_are_read_in_the_process() {
 
 #[tokio::test]
 async fn html_is_read_in_a_child() {
-    let html = good(
-        Format::Html,
-        "<title>T</title><p>Hello <b>wo</b>rld<img alt=pic><a href=tel:+49>x</a>",
-    )
-    .await;
+    let html = good(Format::Html, "<title>T</title><p>Hello <b>wo</b>rld<img alt=pic><a href=tel:+49>x</a>").await;
     assert_eq!(html.title.as_deref(), Some("T"));
     holds(&html, &["T\n", "Hello world", "pic", "<tel:+49>"]);
 }
@@ -100,20 +85,11 @@ async fn docx_gives_every_corner() {
         &[
             ("word/header1.xml", &part("hdr", &p("head"))),
             ("word/footer1.xml", &part("ftr", &p("foot"))),
-            (
-                "word/footnotes.xml",
-                &part("footnotes", &format!("<w:footnote>{}</w:footnote>", p("footnote"))),
-            ),
-            (
-                "word/endnotes.xml",
-                &part("endnotes", &format!("<w:endnote>{}</w:endnote>", p("endnote"))),
-            ),
+            ("word/footnotes.xml", &part("footnotes", &format!("<w:footnote>{}</w:footnote>", p("footnote")))),
+            ("word/endnotes.xml", &part("endnotes", &format!("<w:endnote>{}</w:endnote>", p("endnote")))),
             (
                 "word/comments.xml",
-                &part(
-                    "comments",
-                    &format!("<w:comment w:author=\"Ada\">{}</w:comment>", p("remark")),
-                ),
+                &part("comments", &format!("<w:comment w:author=\"Ada\">{}</w:comment>", p("remark"))),
             ),
             ("word/styles.xml", &part("styles", &p("not text"))),
             (
@@ -185,7 +161,8 @@ async fn eml_gives_headers_bodies_and_attached_text() {
     assert!(!text.text.contains("rich"), "the plain alternative was there");
     assert_eq!((text.parts, text.unreadable), (6, 0));
 
-    let only_html = "From: a@b.c\r\nContent-Type: text/html; charset=iso-8859-2\r\n\r\n<h1>\u{be}</h1><script>no</script>";
+    let only_html =
+        "From: a@b.c\r\nContent-Type: text/html; charset=iso-8859-2\r\n\r\n<h1>\u{be}</h1><script>no</script>";
     let latin: Vec<u8> = only_html.chars().map(|found| found as u8).collect();
     let text = good(Format::Eml, latin).await;
     holds(&text, &["ž\n"]);
@@ -198,10 +175,7 @@ async fn pdf_gives_pages_notes_fields_and_links() {
     let text = good(Format::Pdf, file).await;
     assert_eq!(text.title.as_deref(), Some("Fixture"));
     assert_eq!((text.parts, text.unreadable), (2, 0));
-    holds(
-        &text,
-        &["Hello page one", "Second page", "filled in", "a note", "<https://example.org/x>"],
-    );
+    holds(&text, &["Hello page one", "Second page", "filled in", "a note", "<https://example.org/x>"]);
 }
 
 #[tokio::test]
@@ -227,11 +201,7 @@ async fn the_output_is_cut_at_its_limit_and_says_so() {
     ];
     for (format, bytes) in cases {
         let text = run(format, bytes, limits).await.ok().unwrap_or_else(|| panic!("{format:?}"));
-        assert!(
-            text.truncated && text.text.len() <= 100 && text.text.len() > 90,
-            "{format:?}: {}",
-            text.text.len()
-        );
+        assert!(text.truncated && text.text.len() <= 100 && text.text.len() > 90, "{format:?}: {}", text.text.len());
     }
 }
 
@@ -243,10 +213,7 @@ async fn the_input_limit_is_named() {
         let error = outcome.err().unwrap();
         assert!(matches!(error, ExtractError::InputTooLarge { bytes: 11, bytes_max: 10 }));
         assert!(error.to_string().contains("10"));
-        assert!(matches!(
-            extract(format, &[b'x'; 11], &limits),
-            Err(ExtractError::InputTooLarge { .. })
-        ));
+        assert!(matches!(extract(format, &[b'x'; 11], &limits), Err(ExtractError::InputTooLarge { .. })));
     }
 }
 
@@ -255,9 +222,8 @@ async fn the_input_limit_is_named() {
 async fn what_a_file_costs() {
     let pool = pool();
     let limits = ExtractLimits::default();
-    let body: String = (0..40)
-        .map(|at| p(&format!("Paragraph {at} of a short letter, with some words in it.")))
-        .collect();
+    let body: String =
+        (0..40).map(|at| p(&format!("Paragraph {at} of a short letter, with some words in it."))).collect();
     let html = format!(
         "<html><title>t</title><body>{}</body></html>",
         "<p>Some words and <a href=x>a link</a>.</p>".repeat(100)
@@ -276,17 +242,9 @@ async fn what_a_file_costs() {
         let first = first.elapsed();
         let again = std::time::Instant::now();
         for _ in 0..50 {
-            extract_sandboxed(&pool, format.name(), format, bytes.clone(), limits)
-                .await
-                .ok()
-                .unwrap();
+            extract_sandboxed(&pool, format.name(), format, bytes.clone(), limits).await.ok().unwrap();
         }
-        println!(
-            "{:>5}: {} bytes, first {first:?}, then {:?}",
-            format.name(),
-            bytes.len(),
-            again.elapsed() / 50
-        );
+        println!("{:>5}: {} bytes, first {first:?}, then {:?}", format.name(), bytes.len(), again.elapsed() / 50);
     }
     assert!(pool.status().started >= 4);
     assert_eq!(limits.deadline, Duration::from_secs(30));

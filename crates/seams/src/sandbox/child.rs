@@ -88,8 +88,7 @@ fn serve(pipes: &mut Pipes, limits: &ChildLimits, handler: Handler) -> ExitCode 
                 return ExitCode::SUCCESS;
             }
         };
-        let fits = body.len().saturating_add(frame::RESPONSE_HEAD_BYTES)
-            <= limits.response_bytes_max as usize;
+        let fits = body.len().saturating_add(frame::RESPONSE_HEAD_BYTES) <= limits.response_bytes_max as usize;
         let (tag, body) = if fits { (tag, body) } else { (Tag::TooLarge, Vec::new()) };
         if !answer(pipes, seq, tag, &body) {
             return ExitCode::SUCCESS;
@@ -164,11 +163,9 @@ mod tests {
 
     #[test]
     fn lengths_that_lie_are_refused() {
-        for bytes in [
-            &b"\xff\xff\xff\xff"[..],
-            b"\x04\x00\x00\x00\x01\x00\x00\x00",
-            b"\x06\x00\x00\x00\x01\x00\x00\x00\x09k",
-        ] {
+        for bytes in
+            [&b"\xff\xff\xff\xff"[..], b"\x04\x00\x00\x00\x01\x00\x00\x00", b"\x06\x00\x00\x00\x01\x00\x00\x00\x09k"]
+        {
             assert!(matches!(receive(&mut &bytes[..], &limits()), Received::Nonsense));
         }
     }

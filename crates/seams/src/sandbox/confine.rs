@@ -85,10 +85,7 @@ pub(super) fn confine(limits: &ChildLimits, pipes: &Pipes) -> Result<Confinement
 
     must("not dumpable", rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable))?;
     report.not_dumpable = true;
-    must(
-        "death with parent",
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL)),
-    )?;
+    must("death with parent", rustix::process::set_parent_process_death_signal(Some(Signal::KILL)))?;
     // A parent that died before the line above sends no signal any more.
     if sys::hung_up(pipes.input.as_raw_fd()) {
         return Err(Refusal("living parent".to_owned()));
@@ -98,11 +95,9 @@ pub(super) fn confine(limits: &ChildLimits, pipes: &Pipes) -> Result<Confinement
     set_limits(limits)?;
     report.rlimits = true;
 
-    let programs = syscalls::programs(std::process::id())
-        .map_err(|_| Refusal("seccomp program".to_owned()))?;
+    let programs = syscalls::programs(std::process::id()).map_err(|_| Refusal("seccomp program".to_owned()))?;
     for program in &programs {
-        seccompiler::apply_filter_all_threads(program)
-            .map_err(|_| Refusal("seccomp".to_owned()))?;
+        seccompiler::apply_filter_all_threads(program).map_err(|_| Refusal("seccomp".to_owned()))?;
     }
     report.seccomp = true;
     Ok(report)
@@ -128,8 +123,7 @@ fn leave_namespaces(root: bool, report: &mut Confinement) {
 /// every system has, in this process's own mount namespace.
 fn enter_empty_root() -> io::Result<()> {
     sys::make_mounts_private()?;
-    let target =
-        [c"/proc", c"/tmp", c"/dev"].into_iter().find(|target| sys::mount_empty(target).is_ok());
+    let target = [c"/proc", c"/tmp", c"/dev"].into_iter().find(|target| sys::mount_empty(target).is_ok());
     rustix::process::chdir(target.ok_or(io::ErrorKind::PermissionDenied)?)?;
     rustix::process::chroot(c".")?;
     rustix::process::chdir(c"/")?;

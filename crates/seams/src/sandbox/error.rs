@@ -41,9 +41,7 @@ pub enum ChildError {
     )]
     Spawn(#[source] std::io::Error),
     /// The child could not build a wall that is mandatory, so it did not serve.
-    #[error(
-        "the sandboxed child refuses to serve because this system did not give it `{wall}`; run `tidegate doctor`"
-    )]
+    #[error("the sandboxed child refuses to serve because this system did not give it `{wall}`; run `tidegate doctor`")]
     Refused {
         /// The wall, and the system's error number where there is one.
         wall: String,
@@ -93,9 +91,7 @@ pub enum ChildError {
         bytes_max: u64,
     },
     /// The child made a system call that is not on its list.
-    #[error(
-        "the sandboxed child made a forbidden system call and was ended; treat the input as an attack"
-    )]
+    #[error("the sandboxed child made a forbidden system call and was ended; treat the input as an attack")]
     Forbidden,
     /// The child ended without an answer, for none of the reasons above.
     #[error("the sandboxed child crashed ({}); the input cannot be processed", ended(*signal, *code))]
@@ -106,14 +102,10 @@ pub enum ChildError {
         code: Option<i32>,
     },
     /// The handler panicked.
-    #[error(
-        "the code in the sandboxed child failed an internal check; the input cannot be processed"
-    )]
+    #[error("the code in the sandboxed child failed an internal check; the input cannot be processed")]
     Panicked,
     /// The request is larger than a child takes.
-    #[error(
-        "the request of {bytes} bytes passes the limit of {bytes_max} bytes; give it less or raise the limit"
-    )]
+    #[error("the request of {bytes} bytes passes the limit of {bytes_max} bytes; give it less or raise the limit")]
     RequestTooLarge {
         /// Its size.
         bytes: u64,
@@ -121,17 +113,13 @@ pub enum ChildError {
         bytes_max: u64,
     },
     /// The answer is larger than the parent takes.
-    #[error(
-        "the sandboxed child's answer passes the limit of {bytes_max} bytes; give it less or raise the limit"
-    )]
+    #[error("the sandboxed child's answer passes the limit of {bytes_max} bytes; give it less or raise the limit")]
     ResponseTooLarge {
         /// The limit.
         bytes_max: u64,
     },
     /// The child did not keep to the protocol and was killed.
-    #[error(
-        "the sandboxed child broke the protocol ({what}) and was ended; treat the input as an attack"
-    )]
+    #[error("the sandboxed child broke the protocol ({what}) and was ended; treat the input as an attack")]
     Protocol {
         /// What was wrong.
         what: &'static str,
@@ -171,8 +159,6 @@ mod tests {
         let limit = Duration::from_millis(1500);
         assert!(ChildError::TimedOut { limit }.to_string().contains("1500 ms"));
         assert!(ChildError::OutOfMemory { bytes_max: 4096 }.to_string().contains("4096 bytes"));
-        assert!(
-            ChildError::Unconfined { missing: vec!["landlock"] }.to_string().contains("landlock")
-        );
+        assert!(ChildError::Unconfined { missing: vec!["landlock"] }.to_string().contains("landlock"));
     }
 }

@@ -47,8 +47,7 @@ impl Hello {
             }
             Hello::Refused(wall) => {
                 body.push(1);
-                let text: String =
-                    wall.chars().filter(char::is_ascii).take(HELLO_BYTES_MAX - 8).collect();
+                let text: String = wall.chars().filter(char::is_ascii).take(HELLO_BYTES_MAX - 8).collect();
                 body.extend_from_slice(text.as_bytes());
             }
         }
@@ -100,24 +99,15 @@ impl Tag {
     }
 
     fn from_byte(byte: u8) -> Option<Tag> {
-        [Tag::Done, Tag::Failed, Tag::TooLarge, Tag::Panicked, Tag::NoMemory]
-            .into_iter()
-            .find(|tag| tag.byte() == byte)
+        [Tag::Done, Tag::Failed, Tag::TooLarge, Tag::Panicked, Tag::NoMemory].into_iter().find(|tag| tag.byte() == byte)
     }
 }
 
 /// Everything of a request but its payload. `None` if the kind is too long or
 /// the frame would pass `bytes_max`.
-pub(super) fn request_head(
-    seq: u32,
-    kind: &str,
-    payload: usize,
-    bytes_max: u32,
-) -> Option<Vec<u8>> {
+pub(super) fn request_head(seq: u32, kind: &str, payload: usize, bytes_max: u32) -> Option<Vec<u8>> {
     let kind_length = u8::try_from(kind.len()).ok().filter(|_| kind.len() <= KIND_BYTES_MAX)?;
-    let length = u32::try_from(REQUEST_HEAD_BYTES + kind.len() + payload)
-        .ok()
-        .filter(|length| *length <= bytes_max)?;
+    let length = u32::try_from(REQUEST_HEAD_BYTES + kind.len() + payload).ok().filter(|length| *length <= bytes_max)?;
     let mut head = length.to_le_bytes().to_vec();
     head.extend_from_slice(&seq.to_le_bytes());
     head.push(kind_length);
@@ -132,11 +122,7 @@ pub(super) fn decode_request_head(head: [u8; REQUEST_HEAD_BYTES]) -> (u32, usize
 }
 
 /// Everything of a response but its body; the body is known to fit a `u32`.
-pub(super) fn response_head(
-    seq: u32,
-    tag: Tag,
-    body: u32,
-) -> [u8; LENGTH_BYTES + RESPONSE_HEAD_BYTES] {
+pub(super) fn response_head(seq: u32, tag: Tag, body: u32) -> [u8; LENGTH_BYTES + RESPONSE_HEAD_BYTES] {
     let [a, b, c, d] = body.saturating_add(RESPONSE_HEAD_BYTES as u32).to_le_bytes();
     let [e, f, g, h] = seq.to_le_bytes();
     [a, b, c, d, e, f, g, h, tag.byte()]
@@ -164,9 +150,7 @@ mod tests {
         }
         let long = Hello::Refused("x".repeat(1000)).encode();
         assert!(long.len() <= HELLO_BYTES_MAX + 4);
-        for noise in
-            [&b""[..], b"tgch", b"tgch\x01\x02", b"tgch\x01\x00\x00", b"tgch\x01\x01\x1b[2J"]
-        {
+        for noise in [&b""[..], b"tgch", b"tgch\x01\x02", b"tgch\x01\x00\x00", b"tgch\x01\x01\x1b[2J"] {
             assert_eq!(Hello::decode(noise), None);
         }
     }

@@ -152,15 +152,9 @@ impl ChildPool {
     ) -> Result<Vec<u8>, ChildError> {
         let shared = &*self.shared;
         let begun = Instant::now();
-        let busy =
-            |_| ChildError::Busy { waited: deadline, children_max: shared.config.children_max };
-        let Ok(_slot) =
-            tokio::time::timeout(deadline, shared.slots.acquire()).await.map_err(busy)?
-        else {
-            return Err(ChildError::Busy {
-                waited: begun.elapsed(),
-                children_max: shared.config.children_max,
-            });
+        let busy = |_| ChildError::Busy { waited: deadline, children_max: shared.config.children_max };
+        let Ok(_slot) = tokio::time::timeout(deadline, shared.slots.acquire()).await.map_err(busy)? else {
+            return Err(ChildError::Busy { waited: begun.elapsed(), children_max: shared.config.children_max });
         };
         let mut counted = Busy::count(shared);
         let (mut child, served) = match self.take(key).await {
@@ -235,9 +229,7 @@ impl ChildPool {
         let config = &self.shared.config;
         self.shared.state().started += 1;
         let spawned = Child::spawn(&config.program, config.limits, &config.required);
-        tokio::time::timeout(left, spawned)
-            .await
-            .map_err(|_| ChildError::TimedOut { limit: deadline })?
+        tokio::time::timeout(left, spawned).await.map_err(|_| ChildError::TimedOut { limit: deadline })?
     }
 
     fn watch_idle(&self) {
@@ -255,8 +247,7 @@ async fn end_when_idle(pool: Weak<Shared>, idle_max: Duration) {
         let Some(shared) = pool.upgrade() else { return };
         let (expired, last) = {
             let mut state = shared.state();
-            let expired: Vec<_> =
-                state.idle.extract_if(.., |idle| idle.since.elapsed() >= idle_max).collect();
+            let expired: Vec<_> = state.idle.extract_if(.., |idle| idle.since.elapsed() >= idle_max).collect();
             // A busy child may become an idle one and counts on this task.
             if state.idle.is_empty() && state.busy == 0 {
                 state.watched = false;

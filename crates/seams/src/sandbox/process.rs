@@ -21,9 +21,7 @@ use tokio::time::timeout;
 
 use super::child::EXIT_REFUSED;
 use super::frame::{self, Hello, Tag};
-use super::{
-    ChildError, ChildLimits, Confinement, FailureDetail, HIDDEN_ARG, Requirement, spawner,
-};
+use super::{ChildError, ChildLimits, Confinement, FailureDetail, HIDDEN_ARG, Requirement, spawner};
 
 /// How long a child may take from its start to its report.
 const HELLO_LIMIT: Duration = Duration::from_secs(10);
@@ -69,11 +67,7 @@ impl Child {
     /// Starts `program` as a child under `limits` and waits for its report. A
     /// child without one of the `required` walls is ended and refused.
     #[expect(clippy::disallowed_methods, reason = "this is the seam that starts processes")]
-    pub async fn spawn(
-        program: &Path,
-        limits: ChildLimits,
-        required: &[Requirement],
-    ) -> Result<Child, ChildError> {
+    pub async fn spawn(program: &Path, limits: ChildLimits, required: &[Requirement]) -> Result<Child, ChildError> {
         let mut command = Command::new(program);
         command
             .arg0("tidegate-child")
@@ -117,11 +111,8 @@ impl Child {
             child.kill_and_reap().await;
             return Err(ChildError::Protocol { what: "a report without a mandatory wall" });
         }
-        let missing: Vec<_> = required
-            .iter()
-            .filter(|wall| !child.confinement.meets(**wall))
-            .map(|wall| wall.name())
-            .collect();
+        let missing: Vec<_> =
+            required.iter().filter(|wall| !child.confinement.meets(**wall)).map(|wall| wall.name()).collect();
         if missing.is_empty() {
             Ok(child)
         } else {
@@ -143,12 +134,7 @@ impl Child {
     /// Sends one request and waits for its answer, at most `deadline`. After
     /// any error but [`ChildError::Failed`] and [`ChildError::RequestTooLarge`]
     /// the child is dead and reaped.
-    pub async fn request(
-        &mut self,
-        kind: &str,
-        payload: &[u8],
-        deadline: Duration,
-    ) -> Result<Vec<u8>, ChildError> {
+    pub async fn request(&mut self, kind: &str, payload: &[u8], deadline: Duration) -> Result<Vec<u8>, ChildError> {
         let outcome = match timeout(deadline, self.exchange(kind, payload)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(Broken::Ended)) => return Err(self.explain(Broken::Ended).await),
@@ -171,8 +157,7 @@ impl Child {
     async fn exchange(&mut self, kind: &str, payload: &[u8]) -> Result<Vec<u8>, Broken> {
         let limits = self.limits;
         let seq = self.seq;
-        let Some(head) = frame::request_head(seq, kind, payload.len(), limits.request_bytes_max)
-        else {
+        let Some(head) = frame::request_head(seq, kind, payload.len(), limits.request_bytes_max) else {
             return Err(Broken::Error(ChildError::RequestTooLarge {
                 bytes: payload.len() as u64,
                 bytes_max: u64::from(limits.request_bytes_max),
@@ -189,12 +174,10 @@ impl Child {
             return Err(Broken::Error(ChildError::ResponseTooLarge { bytes_max }));
         }
         let mut head = [0; frame::RESPONSE_HEAD_BYTES];
-        let body = (length as usize)
-            .checked_sub(head.len())
-            .ok_or(Broken::Error(protocol("a length below its header")))?;
+        let body =
+            (length as usize).checked_sub(head.len()).ok_or(Broken::Error(protocol("a length below its header")))?;
         self.output.read_exact(&mut head).await?;
-        let (answered, tag) =
-            frame::decode_response_head(head).ok_or(Broken::Error(protocol("an unknown tag")))?;
+        let (answered, tag) = frame::decode_response_head(head).ok_or(Broken::Error(protocol("an unknown tag")))?;
         if answered != seq {
             return Err(Broken::Error(protocol("an answer to another request")));
         }
@@ -202,8 +185,8 @@ impl Child {
         match tag {
             Tag::Done => Ok(body),
             Tag::Failed => {
-                let message = String::from_utf8(body)
-                    .map_err(|_| Broken::Error(protocol("a message that is not text")))?;
+                let message =
+                    String::from_utf8(body).map_err(|_| Broken::Error(protocol("a message that is not text")))?;
                 Err(Broken::Error(ChildError::Failed(FailureDetail::new(message))))
             }
             Tag::TooLarge => {
@@ -211,9 +194,7 @@ impl Child {
                 Err(Broken::Error(ChildError::ResponseTooLarge { bytes_max }))
             }
             Tag::Panicked => Err(Broken::Error(ChildError::Panicked)),
-            Tag::NoMemory => {
-                Err(Broken::Error(ChildError::OutOfMemory { bytes_max: limits.memory_bytes_max }))
-            }
+            Tag::NoMemory => Err(Broken::Error(ChildError::OutOfMemory { bytes_max: limits.memory_bytes_max })),
         }
     }
 
@@ -250,17 +231,11 @@ impl Child {
                 return protocol("closed pipes while running");
             }
         };
-        let said = timeout(END_LIMIT, &mut self.errors)
-            .await
-            .ok()
-            .and_then(Result::ok)
-            .unwrap_or_default();
+        let said = timeout(END_LIMIT, &mut self.errors).await.ok().and_then(Result::ok).unwrap_or_default();
         let says = |text: &[u8]| said.windows(text.len()).any(|part| part == text);
         match status.signal() {
             Some(libc::SIGSYS) => ChildError::Forbidden,
-            Some(libc::SIGXCPU) => {
-                ChildError::CpuExhausted { seconds_max: self.limits.cpu_seconds_max }
-            }
+            Some(libc::SIGXCPU) => ChildError::CpuExhausted { seconds_max: self.limits.cpu_seconds_max },
             // The standard library's words when an allocation fails and when a
             // stack is full; both then abort.
             Some(libc::SIGABRT) if says(b"memory allocation of ") => {
@@ -279,9 +254,7 @@ impl Child {
     /// Kills the whole process group and waits until the process is reaped.
     async fn kill_and_reap(&mut self) {
         self.input = None;
-        if let Some(group) =
-            self.process.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()))
-        {
+        if let Some(group) = self.process.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed())) {
             let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         }
         // Already gone is fine; anything else `kill_on_drop` takes care of.

@@ -154,11 +154,7 @@ impl Confinement {
     }
 
     pub(super) fn encode(&self) -> [u8; REPORT_BYTES] {
-        let bits = self
-            .flags()
-            .iter()
-            .enumerate()
-            .fold(0u16, |bits, (at, flag)| bits | (u16::from(*flag) << at));
+        let bits = self.flags().iter().enumerate().fold(0u16, |bits, (at, flag)| bits | (u16::from(*flag) << at));
         let landlock = match self.landlock {
             Landlock::Absent => 0,
             Landlock::Partial => 1,

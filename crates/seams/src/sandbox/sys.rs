@@ -21,9 +21,7 @@ fn check(result: libc::c_long) -> io::Result<()> {
 pub(super) fn close_from(first: RawFd) -> io::Result<()> {
     // SAFETY: takes plain numbers. No Rust object owns a descriptor at or above
     // `first` yet: the child has opened nothing of its own when it calls this.
-    check(unsafe {
-        libc::syscall(libc::SYS_close_range, first as libc::c_uint, libc::c_uint::MAX, 0)
-    })
+    check(unsafe { libc::syscall(libc::SYS_close_range, first as libc::c_uint, libc::c_uint::MAX, 0) })
 }
 
 /// Closes standard input and output, whose copies the child keeps higher up,
@@ -39,10 +37,7 @@ pub(super) fn close_standard_streams() {
 }
 
 /// Leaves the namespaces named by `flags` for fresh, empty ones.
-#[expect(
-    unsafe_code,
-    reason = "unshare is unsafe only where it splits descriptor tables between threads"
-)]
+#[expect(unsafe_code, reason = "unshare is unsafe only where it splits descriptor tables between threads")]
 pub(super) fn unshare(flags: libc::c_int) -> io::Result<()> {
     // SAFETY: takes plain numbers; `flags` never has CLONE_FILES and the
     // process has one thread.

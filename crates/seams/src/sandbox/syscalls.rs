@@ -16,8 +16,8 @@
 use std::collections::BTreeMap;
 
 use seccompiler::{
-    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
-    SeccompFilter, SeccompRule, TargetArch,
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch,
 };
 
 /// Calls that touch nothing but the process's own memory, signals, clocks and
@@ -129,8 +129,7 @@ pub(super) fn programs(own_pid: u32) -> Result<[BpfProgram; 2], BackendError> {
     }
     let refuse = SeccompAction::Errno(libc::EPERM as u32);
     let polite = SeccompFilter::new(polite, SeccompAction::Allow, refuse, arch()?)?;
-    let strict =
-        SeccompFilter::new(strict, SeccompAction::KillProcess, SeccompAction::Allow, arch()?)?;
+    let strict = SeccompFilter::new(strict, SeccompAction::KillProcess, SeccompAction::Allow, arch()?)?;
     Ok([polite.try_into()?, strict.try_into()?])
 }
 

@@ -24,8 +24,7 @@ fn done() -> Outcome {
 }
 
 fn failed() -> Outcome {
-    let failed =
-        Failed { code: "op.failed".into(), message: Sensitive::new("no such page".into()), retryable: true };
+    let failed = Failed { code: "op.failed".into(), message: Sensitive::new("no such page".into()), retryable: true };
     Outcome { result: Err(failed), ..done() }
 }
 
@@ -52,9 +51,7 @@ fn the_bytes_of_version_1_are_frozen() {
          42280a20{digest}1204626c6f624880d095ffbc31"
     );
     assert_eq!(hex(&attempt().encode().unwrap()), frozen);
-    let frozen = format!(
-        "{head}22490a10{id}10041a310a0576616c756512280a20{digest}1204626c6f62284d"
-    );
+    let frozen = format!("{head}22490a10{id}10041a310a0576616c756512280a20{digest}1204626c6f62284d");
     assert_eq!(hex(&done().encode().unwrap()), frozen);
     let frozen = format!("{head}22330a10{id}1004221b0a096f702e6661696c6564120c6e6f20737563682070616765 1801284d");
     assert_eq!(hex(&failed().encode().unwrap()), frozen.replace(' ', ""));

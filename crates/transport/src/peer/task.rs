@@ -74,9 +74,10 @@ pub(super) async fn run<O: Parcel>(shared: Arc<Shared<O>>) {
             }
             // Setting a timer costs more than a frame, so it is only ever moved forward here;
             // one that fires early finds nothing to do and is set anew.
-            let due_us = core.session.poll_timeout().map_or(IDLE_US.saturating_add(now_us), |due_us| {
-                due_us.min(certificate_check_us)
-            });
+            let due_us = core
+                .session
+                .poll_timeout()
+                .map_or(IDLE_US.saturating_add(now_us), |due_us| due_us.min(certificate_check_us));
             if due_us < core.armed_us || now_us >= core.armed_us {
                 core.armed_us = due_us;
                 timer.set(tokio::time::sleep(Duration::from_micros(due_us.saturating_sub(now_us).max(1))));
