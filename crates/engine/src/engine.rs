@@ -155,8 +155,7 @@ impl RunView {
     pub async fn changed(&self, seen: u64) -> u64 {
         let mut watcher = self.shared.changed.subscribe();
         let _ = watcher.wait_for(|version| *version != seen).await;
-        let version = *watcher.borrow();
-        version
+        *watcher.borrow()
     }
 
     /// The version of what can be told.
@@ -299,17 +298,19 @@ impl Engine {
     }
 
     /// Goes on with every run that had not ended, and collects blobs that no run uses. Called once,
-    /// at start. A run whose journal cannot be read is named and left alone.
-    pub fn resume_all(self: &Arc<Self>) -> Result<Vec<(RunId, Result<(), EngineError>)>, EngineError> {
-        let mut resumed = Vec::new();
+    /// at start. Gives the runs whose journal cannot be read; they are left alone.
+    pub fn resume_all(self: &Arc<Self>) -> Result<Vec<(RunId, EngineError)>, EngineError> {
+        let mut stuck = Vec::new();
         for row in self.site.store.runs(limits::ACTIVE_RUNS_MAX)? {
             if Status::from_code(row.status) == Status::Running {
                 let id = row.run;
-                resumed.push((id, self.resume(row)));
+                if let Err(error) = self.resume(row) {
+                    stuck.push((id, error));
+                }
             }
         }
         self.collect_blobs()?;
-        Ok(resumed)
+        Ok(stuck)
     }
 
     fn resume(self: &Arc<Self>, row: RunRow) -> Result<(), EngineError> {

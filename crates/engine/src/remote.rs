@@ -230,22 +230,31 @@ impl Remote {
         let waiting = Waiting { site: attempt.site, transfer: transfer.clone(), seq: None, answer: Some(answer) };
         lock(&self.waiting).insert(attempt.attempt, waiting);
         *sent_bytes = transfer.payload.len() as u64;
+        let mut early = None;
         let sent = tokio::select! {
             biased;
             sent = self.send(&site, cleared, transfer.clone()) => sent,
-            // Given up before it could leave.
+            // Given up before it could leave; or answered, because an earlier process had asked
+            // and the answer was still on its way.
             answer = &mut answered => match answer {
+                Ok(Ok(arrived)) => {
+                    early = Some(arrived);
+                    Ok(())
+                }
                 Ok(Err(failure)) => Err(failure),
-                _ => Err(Failure::new(Status::Failed, "E2006", "an answer came before the question left")),
+                Err(_) => Err(Failure::new(Status::Failed, "E4011", "nobody waits for the attempt").retryable()),
             },
         };
-        if let Err(failure) = sent {
+        if sent.is_err() || early.is_some() {
             *sent_bytes = 0;
-            return Err(failure);
         }
+        sent?;
 
         let limit = Duration::from_millis(attempt.timeout_ms);
-        let arrived = self.wait(attempt.site, answered, limit).await?;
+        let arrived = match early {
+            Some(arrived) => arrived,
+            None => self.wait(attempt.site, answered, limit).await?,
+        };
         let total_us = site.seams.clock.boot_us().saturating_sub(started_us);
         let received = Arrival {
             run: transfer.run,

@@ -123,12 +123,7 @@ impl Node {
             let peer = node.start(hub, capabilities);
             *node.lock_session() = Some(Session { hub, peer, dialling: None });
         }
-        let mut stuck = Vec::new();
-        for (run, resumed) in node.engine.resume_all()? {
-            if let Err(error) = resumed {
-                stuck.push((run, error));
-            }
-        }
+        let stuck = node.engine.resume_all()?;
         Ok((node, stuck))
     }
 

@@ -129,7 +129,9 @@ impl Library {
         query.sort_unstable();
         query.dedup();
         let count = self.documents.len() as f64;
-        let mut scores: HashMap<u32, (f64, Vec<(f64, &str)>)> = HashMap::new();
+        /// A document's score, and what each word of the query gave to it.
+        type Score<'q> = (f64, Vec<(f64, &'q str)>);
+        let mut scores: HashMap<u32, Score<'_>> = HashMap::new();
         for word in &query {
             let Some(postings) = self.postings.get(word) else { continue };
             let holding = postings.len() as f64;

@@ -7,6 +7,9 @@ use std::pin::Pin;
 use tidegate_domain::ops::OpSpec;
 use tidegate_domain::value::Value;
 
+/// An operation's answer on its way.
+pub type Answer<'c> = Pin<Box<dyn Future<Output = Result<Value, OpError>> + Send + 'c>>;
+
 /// The code behind an operation.
 #[derive(Clone, Copy)]
 pub enum Body {
@@ -15,7 +18,7 @@ pub enum Body {
     /// Computes or reads files: runs on a thread that may block.
     Blocking(fn(&Context, &Value) -> Result<Value, OpError>),
     /// Waits for a confined child.
-    Waiting(for<'c> fn(&'c Context, &'c Value) -> Pin<Box<dyn Future<Output = Result<Value, OpError>> + Send + 'c>>),
+    Waiting(for<'c> fn(&'c Context, &'c Value) -> Answer<'c>),
 }
 
 /// A declared operation and its code.

@@ -130,7 +130,8 @@ impl Scenario {
                 let (pause_ms, then_ms, busy) = {
                     let random = &mut self.lock().random;
                     let pause_ms = random.between(1, plan.pause_ms.max(1).saturating_mul(2));
-                    (pause_ms, random.between(0, 40), random.percent(60))
+                    let then_ms = random.pick(&[0, 1, 2, 4, 8, 16, 40]).unwrap_or(0);
+                    (pause_ms, then_ms, random.percent(60))
                 };
                 tokio::time::sleep(Duration::from_millis(pause_ms)).await;
                 if busy {

@@ -128,11 +128,9 @@ impl Device {
         // A hub from before is away and not unheard of.
         let known = site.store.setting(HUB_KNOWN).ok().flatten().map(|_| start_session(&engine));
         match engine.resume_all() {
-            Ok(resumed) => {
-                for (run, result) in resumed {
-                    if let Err(error) = result {
-                        world.violation(format!("{run} cannot go on after a restart: {error}"));
-                    }
+            Ok(stuck) => {
+                for (run, error) in stuck {
+                    world.violation(format!("{run} cannot go on after a restart: {error}"));
                 }
             }
             Err(error) => world.violation(format!("the device cannot resume its runs: {error}")),

@@ -1,5 +1,6 @@
 //! Many seeds under all faults, the same trace for the same seed, and broken rules that must be
 //! noticed.
+#![expect(clippy::unwrap_used, reason = "a test stops at any failure")]
 
 use tidegate_sim::{Broken, FaultKind, Plan, Report, run};
 

@@ -6,7 +6,7 @@
 //! checked against the name: damaged bytes are an error and are never returned (invariant I9), and
 //! putting the same content again heals them.
 //!
-//! Each put syncs by itself: 10,000 blobs of 50 KB take about 7 s one after another
+//! Each put syncs by itself: 10,000 blobs of 50 KB take 6 to 10 s one after another
 //! (`examples/journal_floor.rs`). Syncing folders in batches would be faster and would hand out
 //! references that are not durable yet, which nobody could tell from those that are.
 //!

@@ -40,7 +40,7 @@ fn a18_hostile_files_do_not_keep_the_others_out_of_the_brief() {
     let locked = !rustix::process::geteuid().is_root();
     if locked {
         put("locked.txt", b"Nobody may read this.\n");
-        let none = std::os::unix::fs::PermissionsExt::from_mode(0);
+        let none = std::os::unix::fs::PermissionsExt::from_mode(0o0);
         std::fs::set_permissions(own.join("locked.txt"), none).unwrap();
     }
 

@@ -2,10 +2,8 @@
 
 use crate::context::{Context, OpError, member};
 use crate::extract::{self, ExtractError, ExtractLimits, Format};
-use crate::registry::{Body, Operation};
+use crate::registry::{Answer, Body, Operation};
 use crate::workspace::FileRef;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use tidegate_domain::ops::{Capability, CostHint, Effects, OpSpec, SiteKind};
 use tidegate_domain::schema::{Field, Type};
@@ -31,9 +29,7 @@ pub(crate) static OPERATION: Operation = Operation {
             Field::required("truncated", Type::Bool, "whether text was left out because of a limit"),
         ]),
     },
-    body: Body::Waiting(|ctx, input| -> Pin<Box<dyn Future<Output = Result<Value, OpError>> + Send + '_>> {
-        Box::pin(run(ctx, input))
-    }),
+    body: Body::Waiting(|ctx, input| -> Answer<'_> { Box::pin(run(ctx, input)) }),
 };
 
 async fn run(ctx: &Context, input: &Value) -> Result<Value, OpError> {

@@ -187,6 +187,13 @@ mod tests {
     }
 
     #[test]
+    fn a_cut_leaves_no_half_placeholder() {
+        assert_eq!(whole_placeholders("write to [EMAIL_1] or [PHONE_1"), "write to [EMAIL_1] or");
+        assert_eq!(whole_placeholders("write to [EMAIL_1] or"), "write to [EMAIL_1] or");
+        assert_eq!(whole_placeholders("see [the note"), "see [the note");
+    }
+
+    #[test]
     fn the_common_words_are_sorted() {
         assert!(COMMON.windows(2).all(|w| w[0] < w[1]));
     }
