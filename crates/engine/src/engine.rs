@@ -5,7 +5,7 @@ use crate::remote::Remote;
 use crate::rows::{self, RowError};
 use crate::runner::{Message, Runner, journal_write};
 use crate::site::Site;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tidegate_domain::ids::RunId;
@@ -173,7 +173,8 @@ struct Active {
 pub struct Engine {
     site: Arc<Site>,
     remote: Arc<Remote>,
-    active: Mutex<HashMap<RunId, Active>>,
+    /// Sorted, so that runs are told of changes in the same order each time.
+    active: Mutex<BTreeMap<RunId, Active>>,
     failed: watch::Sender<Option<StoreError>>,
 }
 

@@ -6,7 +6,7 @@
 
 use crate::site::Site;
 use crate::wire;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -118,8 +118,9 @@ struct Arrived {
 #[derive(Default)]
 pub struct Remote {
     site: Mutex<Weak<Site>>,
-    links: Mutex<HashMap<SiteId, Link>>,
-    waiting: Mutex<HashMap<AttemptId, Waiting>>,
+    links: Mutex<BTreeMap<SiteId, Link>>,
+    /// Sorted, so that attempts are sent again in the same order each time.
+    waiting: Mutex<BTreeMap<AttemptId, Waiting>>,
     version: AtomicU64,
     changed: Notify,
 }

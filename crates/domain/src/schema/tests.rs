@@ -1,3 +1,5 @@
+//! Checking values against types, and the types' JSON Schema.
+
 use super::*;
 use crate::label::Label;
 use crate::value::{BlobId, BlobKind, BlobRef, Node, Value};

@@ -1,3 +1,5 @@
+//! Audit entries: the stored form, the contract's JSON, and how states fold.
+
 use super::*;
 use proptest::prelude::*;
 use tidegate_domain::ids::{Realm, WorkspaceId};

@@ -1,3 +1,5 @@
+//! Decisions, downgrades and grants through the gate's own door.
+
 use super::*;
 use crate::clearance::{ClearError, Stale};
 use crate::downgrade::{ALLOW_REDACTED_FLAG, Downgrade, DowngradeDecision, DowngradeKind, SAMPLES};

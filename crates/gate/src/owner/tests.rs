@@ -1,3 +1,5 @@
+//! The owner's key and policies on disk: made once, verified ever after.
+
 use crate::gate::{Gate, Side};
 use crate::{Act, Action, Actor, GateError};
 use std::fs;

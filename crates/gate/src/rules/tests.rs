@@ -1,3 +1,5 @@
+//! Policies: the default sets both ways, and that an erroring one denies.
+
 use super::*;
 use crate::gate::Side;
 use crate::question::{Destination, Question};
