@@ -110,6 +110,15 @@ pub struct RunView {
 }
 
 impl RunView {
+    /// The same run under its header as it stands in the store now: a run's end is there alone.
+    #[must_use]
+    pub fn refreshed(self, engine: &Engine) -> RunView {
+        match engine.site.store.run(self.row.run) {
+            Ok(Some(row)) => RunView { row, shared: self.shared },
+            _ => self,
+        }
+    }
+
     /// What can be told of it as a whole.
     pub fn report(&self) -> RunReport {
         lock(&self.shared.run).report()
@@ -328,15 +337,21 @@ impl Engine {
 
     fn load(&self, row: &RunRow) -> Result<(Run, Arc<SealingKey>, [u8; 32]), EngineError> {
         let (key, key_bytes) = self.run_key(row)?;
-        let mut records = Vec::new();
-        for stored in self.site.store.journal(row.run)? {
-            records.push(rows::open(&stored.body, &key)?);
-        }
-        let mut records = records.into_iter();
-        let Some(Record::Started(start)) = records.next() else { return Err(RunError::NoStart.into()) };
+        // Row by row: a large run's records need not all be in memory beside the run.
+        let mut damaged = None;
+        let mut records = self.site.store.journal(row.run)?.into_iter().map_while(|stored| {
+            rows::open(&stored.body, &key).map_err(|error| damaged = Some(error)).ok()
+        });
+        let Some(Record::Started(start)) = records.next() else {
+            drop(records);
+            return Err(damaged.map_or_else(|| RunError::NoStart.into(), EngineError::from));
+        };
         let workflow = Arc::new(Self::read_workflow(&start.source)?);
         let mut run = Run::new(row.run, workflow, Arc::new(*start), &registry::spec)?;
         run.replay(records)?;
+        if let Some(error) = damaged {
+            return Err(error.into());
+        }
         Ok((run, Arc::new(key), key_bytes))
     }
 

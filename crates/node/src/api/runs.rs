@@ -77,7 +77,8 @@ pub(super) async fn wait(State(node): State<Arc<Node>>, Path(run): Path<String>)
         // Versions change with every step; the timeout covers the end itself.
         let _ = tokio::time::timeout(Duration::from_millis(200), view.changed(seen)).await;
     }
-    Ok(Json(contract::run_finished(&find(&node, &run)?, node.engine().site().now_ms())))
+    let view = view.refreshed(node.engine());
+    Ok(Json(contract::run_finished(&view, node.engine().site().now_ms())))
 }
 
 pub(super) async fn cancel(State(node): State<Arc<Node>>, Path(run): Path<String>) -> Result<StatusCode, Problem> {
@@ -148,7 +149,7 @@ async fn tell(node: Arc<Node>, view: RunView, progress: bool, to: Lines) {
         let _ = tokio::time::timeout(Duration::from_millis(500), view.changed(seen)).await;
     }
     // The header of a finished run has its end; the live view was made at its start.
-    let view = node.engine().view(id).unwrap_or(view);
+    let view = view.refreshed(node.engine());
     let _ = send(&to, &contract::run_finished(&view, node.engine().site().now_ms())).await;
 }
 
