@@ -339,9 +339,12 @@ impl Engine {
         let (key, key_bytes) = self.run_key(row)?;
         // Row by row: a large run's records need not all be in memory beside the run.
         let mut damaged = None;
-        let mut records = self.site.store.journal(row.run)?.into_iter().map_while(|stored| {
-            rows::open(&stored.body, &key).map_err(|error| damaged = Some(error)).ok()
-        });
+        let mut records = self
+            .site
+            .store
+            .journal(row.run)?
+            .into_iter()
+            .map_while(|stored| rows::open(&stored.body, &key).map_err(|error| damaged = Some(error)).ok());
         let Some(Record::Started(start)) = records.next() else {
             drop(records);
             return Err(damaged.map_or_else(|| RunError::NoStart.into(), EngineError::from));

@@ -8,13 +8,14 @@ use super::{
     Action, Attempt, Event, Failure, Outcome, Phase, PlaceRequest, Record, Run, RunError, Start, Status, StepState,
     Unit, UnitPhase, UnitState, failure_of, may_repeat, scope::RunScope,
 };
+use crate::expr::EvalError;
 use crate::ids::{AttemptId, FencingToken, RunId};
 use crate::label::Label;
 use crate::limits;
 use crate::ops::OpSpec;
 use crate::placement::Decision;
 use crate::value::{Node, Value};
-use crate::workflow::Workflow;
+use crate::workflow::{Each, Template, Workflow};
 use std::sync::Arc;
 
 /// Finds an operation's declaration by name.
@@ -455,7 +456,7 @@ impl Run {
         }
         let count = match &definition.each {
             None => 1,
-            Some(each) => match each.over.eval(&RunScope::of(self, None)) {
+            Some(each) => match self.list_of(step, each) {
                 Ok(list) => {
                     control.raise(&list.label);
                     let Some(length) = list.as_list().map(<[Value]>::len) else {
@@ -466,7 +467,7 @@ impl Run {
                         let message = format!("`each` has {length} items, the limit is {}", limits::ITEMS_MAX);
                         return self.end_step(step, Failure::new(Status::Failed, "E4004", message));
                     }
-                    self.steps[step].items = Some(Arc::new(list));
+                    self.steps[step].items = Some(list);
                     length
                 }
                 Err(error) => return self.end_step(step, failure_of(&error)),
@@ -479,6 +480,26 @@ impl Run {
         state.units = vec![idle; count];
         state.unfinished = count;
         self.begin_items(step, out);
+    }
+
+    /// The list a fan-out goes over. Outputs never change, so steps that go over the same
+    /// expression share one list: of a large folder it is the largest value of a run.
+    fn list_of(&self, step: usize, each: &Each) -> Result<Arc<Value>, EvalError> {
+        let source = |template: &Template| match template {
+            Template::Expr(expr) => Some(expr.source().to_owned()),
+            _ => None,
+        };
+        let same = source(&each.over).and_then(|wanted| {
+            let other = |at: &usize| {
+                let over = self.workflow.steps[*at].each.as_ref().map(|each| &each.over);
+                *at != step && over.and_then(&source).is_some_and(|found| found == wanted)
+            };
+            (0..self.steps.len()).filter(other).find_map(|at| self.steps[at].items.clone())
+        });
+        match same {
+            Some(list) => Ok(list),
+            None => each.over.eval(&RunScope::of(self, None)).map(Arc::new),
+        }
     }
 
     /// Begins items of a step up to its concurrency.
