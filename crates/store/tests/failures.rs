@@ -174,7 +174,7 @@ fn f03_any_other_failed_write_stops_the_store_for_good() {
 fn f03_a_head_that_cannot_be_written_stops_the_store() {
     let dir = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(dir.path(), Realm::LOCAL).unwrap();
-    std::fs::create_dir(dir.path().join("head.new")).unwrap();
+    std::fs::create_dir(dir.path().join(".head.new")).unwrap();
     // More rows in one batch than the head may be behind: it is due before the answer.
     wait(send(&*store, vec![journal(run(1), b"x"); 5000])).unwrap();
     let later = wait(send(&*store, vec![journal(run(1), b"y")]));
