@@ -9,6 +9,18 @@ pub use brief::{Question, mistakes};
 pub use screen::Screen;
 pub use tables::{AuditTable, checked, explained, finding, finished, operation, operations, runs, scanned, verified};
 
+use serde_json::Value as Json;
+
+/// A text member of a line; empty where there is none.
+fn text<'j>(line: &'j Json, name: &str) -> &'j str {
+    line.get(name).and_then(Json::as_str).unwrap_or_default()
+}
+
+/// A count among a line's members; 0 where there is none.
+fn number(line: &Json, name: &str) -> u64 {
+    line.get(name).and_then(Json::as_u64).unwrap_or_default()
+}
+
 /// Bytes for people.
 fn bytes(count: u64) -> String {
     match count {

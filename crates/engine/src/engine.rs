@@ -76,9 +76,7 @@ pub struct Shared {
 
 impl Shared {
     fn new(run: Run) -> Arc<Self> {
-        let over = |unit: &Unit| {
-            run.report_unit(*unit).is_some_and(|r| !matches!(r.status, Status::Running | Status::Waiting))
-        };
+        let over = |unit: &Unit| run.status_of(*unit).is_some_and(|s| !matches!(s, Status::Running | Status::Waiting));
         let ended = run.all_units().into_iter().filter(over).collect();
         Arc::new(Self { run: Mutex::new(run), ended: Mutex::new(ended), changed: watch::channel(0).0 })
     }
@@ -89,7 +87,7 @@ impl Shared {
 
     /// Tells watchers that a unit has ended, or that it waits.
     pub(crate) fn notify(&self, unit: Unit) {
-        let over = lock(&self.run).report_unit(unit).is_some_and(|r| r.status != Status::Waiting);
+        let over = lock(&self.run).status_of(unit).is_some_and(|status| status != Status::Waiting);
         if over {
             lock(&self.ended).push(unit);
         }

@@ -1,7 +1,7 @@
 //! A run while it goes on: a live tree on a terminal, plain lines elsewhere, the contract's lines
 //! with `--json`.
 
-use super::{bytes, tables};
+use super::{bytes, number, tables, text};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value as Json;
 use std::collections::HashMap;
@@ -22,14 +22,6 @@ enum Mode {
     Json,
     Live,
     Plain,
-}
-
-fn text<'j>(line: &'j Json, name: &str) -> &'j str {
-    line.get(name).and_then(Json::as_str).unwrap_or_default()
-}
-
-fn number(line: &Json, name: &str) -> u64 {
-    line.get(name).and_then(Json::as_u64).unwrap_or_default()
 }
 
 impl Screen {

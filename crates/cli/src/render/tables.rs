@@ -1,19 +1,11 @@
 //! Tables and sentences from the contract's JSON. One source for people and for scripts: what is
 //! drawn here is what `--json` prints.
 
-use super::{bytes, seconds};
+use super::{bytes, number, seconds, text};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use tidegate_domain::ops::OpSpec;
-
-fn text<'j>(line: &'j Json, name: &str) -> &'j str {
-    line.get(name).and_then(Json::as_str).unwrap_or_default()
-}
-
-fn number(line: &Json, name: &str) -> u64 {
-    line.get(name).and_then(Json::as_u64).unwrap_or_default()
-}
 
 fn float(line: &Json, name: &str) -> f64 {
     line.get(name).and_then(Json::as_f64).unwrap_or_default()

@@ -155,6 +155,14 @@ impl Run {
         Some(report)
     }
 
+    /// What became of one unit, without the rest of its report: asked for every unit that ends.
+    pub fn status_of(&self, unit: Unit) -> Option<Status> {
+        match self.unit(unit) {
+            Some(state) => Some(unit_status(state)),
+            None => self.steps.get(unit.step as usize)?.ended.as_ref().map(|failure| failure.status),
+        }
+    }
+
     /// All units that exist, in the workflow's order.
     pub fn all_units(&self) -> Vec<Unit> {
         let mut units = Vec::new();
